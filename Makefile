@@ -1,0 +1,45 @@
+# The two commands of the README (`make ask`, `make test`) and what a developer needs beside them.
+# Everything runs in .venv, which is made by the first command that needs it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup ask test test-fast check format bench bench-cli clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+# make ask Q="Where is a request retried?" DIR=/path/to/repo [MODEL=file.gguf]
+DIR ?= .
+ask: $(STAMP)
+	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(DIR)' -- '$(subst ','\'',$(Q))'
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m 'not slow' -n 2
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: bench-cli
+
+bench-cli: $(STAMP)
+	$(BIN)/python -m tests.bench.cli
+
+clean:
+	rm -rf $(VENV) build dist

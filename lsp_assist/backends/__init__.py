@@ -1,0 +1,1 @@
+"""Ways to reach a model that are not our own engine. One file each."""

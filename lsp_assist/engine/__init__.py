@@ -1,0 +1,1 @@
+"""llama.cpp: models from GGUF files on the user's own machine."""

@@ -1,0 +1,89 @@
+"""Every exception that a person may meet, in one tree.
+
+    AssistError                 what happened, and what to do about it
+    ├── BadInput                the caller can mend it: exit code 2, or -32602 over LSP
+    │   ├── WorkspaceNotFound   no such folder, or not a folder
+    │   ├── SettingError        a setting is unknown, of the wrong type or out of range
+    │   ├── DocumentError       a text change that does not fit the document
+    │   └── UnknownTurn         a chat or turn that is not there
+    ├── ModelError              a model cannot answer
+    │   ├── ModelFileError      the file is missing, damaged or not a GGUF
+    │   ├── ModelUnavailable    the backend is not installed, not started or out of memory
+    │   └── ContextTooLong      the prompt exceeds the context window
+    └── IndexUnusable           the index cannot be read or written, and could not be rebuilt
+
+A message names values with `!r` and ends with the remedy. Cancellation is no error and is not here.
+"""
+
+__all__ = [
+    "AssistError",
+    "BadInput",
+    "ContextTooLong",
+    "DocumentError",
+    "IndexUnusable",
+    "ModelError",
+    "ModelFileError",
+    "ModelUnavailable",
+    "SettingError",
+    "UnknownTurn",
+    "WorkspaceNotFound",
+]
+
+
+class AssistError(Exception):
+    """Base of all errors that are shown to a person without a traceback."""
+
+
+class BadInput(AssistError):
+    """Something that the caller said cannot be used.
+
+    `field` names the request field or the setting at fault, empty where there is none.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class WorkspaceNotFound(BadInput):
+    """The workspace is not a folder that can be read."""
+
+
+class SettingError(BadInput):
+    """A setting has a wrong name, type or value."""
+
+
+class DocumentError(BadInput):
+    """A document is not open, or a change does not fit the version that it was made for."""
+
+
+class UnknownTurn(BadInput):
+    """A chat or a turn was named that does not exist."""
+
+
+class ModelError(AssistError):
+    """A model cannot answer."""
+
+
+class ModelFileError(ModelError):
+    """A model file is missing, unreadable, damaged or of an unknown format."""
+
+
+class ModelUnavailable(ModelError):
+    """The code or the memory that a model needs is not there."""
+
+
+class ContextTooLong(ModelError):
+    """A prompt has more tokens than the context window holds."""
+
+    def __init__(self, n_tokens: int, n_ctx: int) -> None:
+        super().__init__(
+            f"The prompt has {n_tokens:,} tokens and the context window holds {n_ctx:,}; "
+            "ask with less context, or raise `model.n_ctx`."
+        )
+        self.n_tokens = n_tokens
+        self.n_ctx = n_ctx
+
+
+class IndexUnusable(AssistError):
+    """The index on disk can be neither used nor rebuilt."""

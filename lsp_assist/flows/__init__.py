@@ -1,0 +1,41 @@
+"""Flows: what happens between a question and its answer, one file each.
+
+A flow is an async generator of the events below. It knows models and context through their doors,
+and neither LSP nor the terminal.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lsp_assist.llm import Source, Usage
+
+__all__ = ["Done", "Event", "Step", "Text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is being done, for a status line."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a reply: always the last event of a flow that was not cancelled."""
+
+    text: str
+    """The whole reply."""
+    sources: tuple[Source, ...]
+    """What the reply was given to read, in the order shown."""
+    usage: Usage
+    status: Literal["done"] = "done"
+
+
+Event = Step | Text | Done
