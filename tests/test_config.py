@@ -131,8 +131,7 @@ def test_any_options_give_settings_or_a_setting_error(options: dict[str, object]
     """What an editor sends can be anything; nothing else than a SettingError may come of it."""
     try:
         found = resolve(options, environ={"LSP_ASSIST_HOME": "nowhere"})
-    except SettingError as error:
-        assert error.field
-    else:
-        assert 256 <= found.model.n_ctx
-        assert 0 <= found.model.temperature <= 5
+    except SettingError:
+        return
+    assert found.model.n_ctx >= 256
+    assert 0 <= found.model.temperature <= 5

@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: layers, homes of libraries, names, the shape of files."""
+"""The house rules that a machine can hold: layers, homes of libraries, names, start-up."""
 
 import ast
 import subprocess

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from lsp_assist.codebase.symbols import CLASS_KINDS, Chunk, Symbol
 
-__all__ = ["MAX_CHARS", "MAX_LINES", "WHOLE_LINES", "Span", "cut"]
+__all__ = ["MAX_CHARS", "MAX_LINES", "WHOLE_LINES", "Span", "cut", "text_hash"]
 
 MAX_LINES = 120
 MAX_CHARS = 6_000
@@ -66,10 +66,14 @@ def cut(lines: Sequence[str], symbols: Sequence[Symbol], spans: Sequence[Span]) 
             about = _only_symbol(piece, symbols, inline)
         name = symbols[about].qualified_name if about != -1 else ""
         for start, end in _split(lines, piece.start_line, piece.end_line):
-            text = "\n".join((name, *lines[start : end + 1]))
-            digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
-            chunks.append(Chunk(about, start, end, digest.hexdigest()))
+            chunks.append(Chunk(about, start, end, text_hash(name, lines[start : end + 1])))
     return chunks
+
+
+def text_hash(qualified_name: str, lines: Sequence[str]) -> str:
+    """Names a chunk by its symbol and its text, whatever file it is in."""
+    text = "\n".join((qualified_name, *lines))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _pieces(

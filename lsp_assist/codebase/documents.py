@@ -18,7 +18,16 @@ from typing import Literal, NamedTuple
 
 from lsp_assist.errors import DocumentError
 
-__all__ = ["Change", "Document", "DocumentStore", "Encoding", "Position", "Range", "Text"]
+__all__ = [
+    "Change",
+    "Document",
+    "DocumentStore",
+    "Encoding",
+    "Position",
+    "Range",
+    "Text",
+    "split_lines",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +174,11 @@ class Text:
     def _end_with_mark(self, line: int) -> int:
         is_last = line + 1 == len(self._starts)
         return len(self.content) if is_last else self._starts[line + 1]
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text without their end marks; the last one is empty if the text ends one."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from lsp_assist.codebase.store import (
     Use,
 )
 from lsp_assist.config import IndexSettings
+from lsp_assist.errors import IndexUnusable
 
 __all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
 
@@ -119,6 +120,11 @@ class Index:
         with self._refresh_lock:
             try:
                 return self._refresh(report, should_stop)
+            except IndexUnusable as error:
+                if not error.is_damaged:
+                    raise
+                self._store.rebuild()
+                return self._refresh(report, should_stop)
             finally:
                 self.progress = None
 
@@ -190,6 +196,15 @@ class Index:
         query_terms = lexical.query_terms(query)
         if not query_terms or limit < 1:
             return []
+        try:
+            return self._search(query, query_terms, limit)
+        except IndexUnusable as error:
+            if not error.is_damaged:
+                raise
+            self.refresh()  # finds the damage too, and mends it
+            return self._search(query, query_terms, limit)
+
+    def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
         overlays = self._fresh_overlays()
         matches = self._store.search(query_terms, limit * CANDIDATES_PER_HIT)
         matches = [match for match in matches if match.path not in overlays]

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, cast
 
 from lsp_assist.codebase.chunks import Span, cut
+from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import Language
 from lsp_assist.codebase.prose import comment_start, one_line, summary_of
 from lsp_assist.codebase.symbols import (
@@ -110,7 +111,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
     `path` is only carried along.
     """
     source = text.encode("utf-8", "surrogatepass")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = split_lines(text)
     page = _Page(language, source, lines)
     page.line_starts = [0, *(end.end() for end in _LINE_END.finditer(source))]
     if language.grammar and source:
@@ -252,9 +253,7 @@ def _symbols(page: _Page) -> tuple[list[Symbol], list[tuple[int, int]], list[Spa
     open_marks: list[_Mark] = []
     decorated = _decorator_lines(page)
     for mark in page.marks:
-        while open_marks and (
-            open_marks[-1].end <= mark.start or _is_beside(open_marks[-1], mark)
-        ):
+        while open_marks and (open_marks[-1].end <= mark.start or _is_beside(open_marks[-1], mark)):
             open_marks.pop()
         around = next((m for m in reversed(open_marks) if m.kind != "wrapper"), None)
         mark.index = around.index if around else -1
@@ -361,9 +360,7 @@ def _decorator_lines(page: _Page) -> frozenset[int]:
     return frozenset(chain.from_iterable(range(first, last + 1) for first, last in spans))
 
 
-def _comment_above(
-    page: _Page, line: int, decorated: frozenset[int]
-) -> tuple[Sequence[str], int]:
+def _comment_above(page: _Page, line: int, decorated: frozenset[int]) -> tuple[Sequence[str], int]:
     """The comment just above a line, and the first line of it and of decorators between them."""
     comment: Sequence[str] = ()
     while True:

@@ -117,8 +117,9 @@ def test_unsaved_text_ranks_as_it_will_when_saved(root: Path, tmp_path: Path) ->
     index.refresh()
     saved = [(hit.path, hit.symbol, round(hit.score, 6)) for hit in index.search("request", 10)]
     assert [place[:2] for place in unsaved] == [place[:2] for place in saved]
-    assert dict((p[:2], p[2]) for p in unsaved)["src/again.py", "resend"] == pytest.approx(
-        dict((p[:2], p[2]) for p in saved)["src/again.py", "resend"], rel=0.2
+    before, after = ({place[:2]: place[2] for place in places} for places in (unsaved, saved))
+    assert before["src/again.py", "resend"] == pytest.approx(
+        after["src/again.py", "resend"], rel=0.2
     )
     index.close()
 
@@ -152,7 +153,7 @@ def test_a_single_file_obeys_the_same_rules_as_a_walk(index: Index, root: Path, 
 def test_tests_and_prose_stand_behind_what_they_are_about(root: Path, index: Index) -> None:
     (root / "tests").mkdir()
     (root / "tests" / "test_retry.py").write_text(
-        "def test_increment():\n    '''Count one more failed request, increment.'''\n    increment()\n"
+        "def test_increment():\n    '''Count one more failed request.'''\n    increment()\n"
     )
     (root / "README.md").write_text("# increment\n\nCount one more failed request: increment.\n")
     index.refresh()

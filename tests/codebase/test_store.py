@@ -130,9 +130,7 @@ def test_damage_found_while_reading_is_rebuilt_too(store: Store, tmp_path: Path)
         raw.seek(size // 2)
         raw.write(b"\xff" * (size // 2))
     with pytest.raises(IndexUnusable) as raised:
-        for n in range(2000):
-            store.search([f"name{n}"], 10)
-            store.symbols_named(f"name{n}")
+        read_everything(store)
     assert raised.value.is_damaged
     store.rebuild()
     store.put([file("b.py", "alpha")])
@@ -211,6 +209,12 @@ def test_a_kill_at_any_point_loses_at_most_the_last_batch(tmp_path: Path) -> Non
         store.put([file("after.py", "alpha")])
         assert store.search(["alpha"], 10)
         store.close()
+
+
+def read_everything(store: Store) -> None:
+    for n in range(2000):
+        store.search([f"name{n}"], 10)
+        store.symbols_named(f"name{n}")
 
 
 def n_records(path: Path) -> int:

@@ -67,7 +67,9 @@ def language_of(path: str, first_line: str = "") -> Language | None:
         dot = name.find(".", dot + 1)
     if shebang := _SHEBANG.match(first_line):
         interpreter = shebang[1]
-        return by_interpreter.get(interpreter) or by_interpreter.get(interpreter.rstrip("0123456789."))
+        return by_interpreter.get(interpreter) or by_interpreter.get(
+            interpreter.rstrip("0123456789.")
+        )
     return None
 
 
