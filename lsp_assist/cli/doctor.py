@@ -126,5 +126,6 @@ def _print(findings: list[Finding]) -> None:
     colours = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in findings:
         text = rich.text.Text(terminal.clean(finding.text))
-        table.add_row(rich.text.Text(finding.state, colours[finding.state]), finding.topic, text)
+        state = rich.text.Text(finding.state, style=colours[finding.state])
+        table.add_row(state, finding.topic, text)
     rich.console.Console(soft_wrap=not click.get_text_stream("stdout").isatty()).print(table)

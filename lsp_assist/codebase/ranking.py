@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["NAMED_BONUS", "Hit", "best_of_each_symbol", "prior"]
+__all__ = ["NAMED_BONUS", "ChunkRef", "Hit", "best_of_each_symbol", "prior"]
 
 # Tests, examples and prose name everything and define little; "where is X" asks for definitions.
 TEST_PRIOR = 0.6
@@ -22,8 +22,22 @@ _PROSE_SUFFIXES = (".md", ".rst", ".txt", ".adoc", ".po", ".html")
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkRef:
+    """A chunk of a file as it was indexed; the hash tells whether it still is there."""
+
+    ordinal: int
+    """Of the symbol that it is about, -1 for none."""
+    start_line: int
+    end_line: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A place found for a query, better by score. Lines zero-based, end included."""
+    """A place found for a query: a symbol, or a stretch of a file that is in none.
+
+    Lines are zero-based, ends included. The chunk is what was found, and lies around the symbol.
+    """
 
     root: Path
     path: str
@@ -35,7 +49,7 @@ class Hit:
     score: float
     ordinal: int
     """The symbol's place in its file's outline, -1 outside of one."""
-    chunk_hash: str
+    chunk: ChunkRef
 
 
 def prior(path: str) -> float:
