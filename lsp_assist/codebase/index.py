@@ -311,10 +311,11 @@ class Index:
         users = [
             user
             for user in self._users(symbol.name)
-            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
+            if ingest.may_refer(user.path, symbol.path)
+            and (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
             and (user.path == symbol.path or not is_shared)
         ]
-        users.sort(key=lambda user: (user.path != symbol.path, ranking.prior(user.path) < 1))
+        users.sort(key=lambda user: (user.path != symbol.path, ranking.is_test(user.path)))
         return users[:MAX_RELATED]
 
     def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
@@ -324,9 +325,9 @@ class Index:
         """
         found: dict[tuple[str, int], StoredSymbol] = {}
         for use in self._uses(symbol.path, symbol.ordinal):
-            if use.kind != "call" or use.name == symbol.name:
+            if use.kind != "call" or use.name in (symbol.name, "super"):
                 continue
-            named = self._named(use.name)
+            named = [s for s in self._named(use.name) if ingest.may_refer(symbol.path, s.path)]
             here = [definition for definition in named if definition.path == symbol.path]
             candidates = here or named
             if len(candidates) == 1:
@@ -415,13 +416,14 @@ class Index:
                 if n_named > best:
                     named, best = symbol, n_named
         own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
-        score *= ranking.prior(chunk.path)
-        if named is not None and named.name.lower() in query_words:
+        found = named or own or _no_symbol(chunk)
+        score *= ranking.prior(chunk.path, found.kind)
+        if found.name.lower() in query_words:
             score *= ranking.NAMED_BONUS
         at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
-        if named is not None and named is not own:
-            return self._hit_of(named, score, at)
-        hit = self._hit_of(own or _no_symbol(chunk), score, at)
+        hit = self._hit_of(found, score, at)
+        if found is named and found is not own:
+            return hit
         return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
 
     def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
@@ -440,7 +442,7 @@ class Index:
 
 def _no_symbol(chunk: Candidate) -> StoredSymbol:
     """What stands for a symbol where a chunk is about none."""
-    return StoredSymbol(chunk.path, -1, "", "", "text", chunk.start_line, chunk.end_line)
+    return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
 
 
 def _overlay(path: str, text: str) -> _Overlay:

@@ -11,7 +11,7 @@ from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
 from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
 
-__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out"]
+__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
 
 
 def is_wanted(name: str) -> bool:
@@ -26,6 +26,18 @@ def language_name(path: str) -> str:
     """The language of a file by its name, empty if it tells none."""
     language = language_of(path)
     return language.name if language else ""
+
+
+def may_refer(path: str, other: str) -> bool:
+    """Whether code of one file can name what the other defines: both are in one language."""
+    return _family(language_name(path)) == _family(language_name(other))
+
+
+def _family(language: str) -> str:
+    return _FAMILIES.get(language, language)
+
+
+_FAMILIES = {"typescript": "javascript", "tsx": "javascript", "cpp": "c"}
 
 
 def is_within(symbol: StoredSymbol, start_line: int, end_line: int) -> bool:

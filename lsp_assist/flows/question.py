@@ -22,7 +22,7 @@ __all__ = ["Question", "Selection", "Workbench", "answer"]
 
 logger = logging.getLogger(__name__)
 
-MAX_PASSAGES = 12
+MAX_PASSAGES = 8
 MAX_QUESTION_CHARS = 200_000
 # A share of the window for what is found now; the rest is for the turns that follow.
 PIECES_SHARE = 0.4
