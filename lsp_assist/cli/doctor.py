@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,4 +129,4 @@ def _print(findings: list[Finding]) -> None:
         text = rich.text.Text(terminal.clean(finding.text))
         state = rich.text.Text(finding.state, style=colours[finding.state])
         table.add_row(state, finding.topic, text)
-    rich.console.Console(soft_wrap=not click.get_text_stream("stdout").isatty()).print(table)
+    rich.console.Console(soft_wrap=not sys.stdout.isatty()).print(table)
