@@ -58,8 +58,8 @@ def strlen() -> object | None:
         return None
 
 
-# The log levels of ggml.
-_WARNING, _ERROR, _CONTINUED = 2, 3, 5
+# The levels of ggml.h; llama_cpp._logger of 0.3.36 has an older numbering.
+_ERROR, _CONTINUED = 4, 5
 
 _of_thread = threading.local()
 
@@ -93,7 +93,5 @@ def _log(level: int, text: bytes, _data: object) -> None:
     """A line of llama.cpp's log goes to ours at DEBUG: its errors reach the user as exceptions."""
     if level == _ERROR:
         _errors().append(text.decode("utf-8", "replace").strip())
-    if level >= _WARNING or logger.isEnabledFor(logging.DEBUG):
-        line = text.decode("utf-8", "replace").rstrip()
-        if line and level != _CONTINUED:
-            logger.debug("%s", line)
+    if level != _CONTINUED and logger.isEnabledFor(logging.DEBUG):
+        logger.debug("%s", text.decode("utf-8", "replace").rstrip())

@@ -37,20 +37,18 @@ class Vocabulary(Protocol):
         """Whether the token is one that text cannot spell."""
 
 
-_MAX_REMEMBERED = 1_000_000
-
-
 class PromptTokens:
-    """Tokens by piece, remembered; a million of them at most."""
+    """Tokens by piece; the latest `max_remembered` tokens need not be computed again."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, max_remembered: int = 1_000_000) -> None:
         self._vocabulary = vocabulary
+        self._max_remembered = max_remembered
         # Sentencepiece vocabularies take a text to begin with a space, unasked.
         self._prefixes = self._spelled(vocabulary.tokenise("a", parse_special=False)) == b" a"
         self._newline = vocabulary.tokenise("\n", parse_special=False)
         self._contents: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
         self._replies: OrderedDict[str, list[int]] = OrderedDict()
-        self._n_remembered = 0
+        self.n_remembered = 0
 
     def of(self, pieces: Sequence[Piece]) -> list[int]:
         """The tokens of a prompt."""
@@ -109,12 +107,12 @@ class PromptTokens:
         return b"".join(map(self._vocabulary.piece, tokens))
 
     def _make_room(self, n_new: int) -> None:
-        self._n_remembered += n_new
-        while self._n_remembered > _MAX_REMEMBERED and (self._contents or self._replies):
+        self.n_remembered += n_new
+        while self.n_remembered > self._max_remembered and (self._contents or self._replies):
             if self._contents:
-                self._n_remembered -= len(self._contents.popitem(last=False)[1])
+                self.n_remembered -= len(self._contents.popitem(last=False)[1])
             else:
-                self._n_remembered -= len(self._replies.popitem(last=False)[1])
+                self.n_remembered -= len(self._replies.popitem(last=False)[1])
 
     def _forget(self, remembered: OrderedDict[str, list[int]], text: str) -> None:
-        self._n_remembered -= len(remembered.pop(text, ()))
+        self.n_remembered -= len(remembered.pop(text, ()))

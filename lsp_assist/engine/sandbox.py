@@ -41,15 +41,15 @@ class SandboxedTemplate:
         self._environment = environment = _Environment(now)
         self._template = self._guarded(lambda: environment.bounded(source))
 
-    def render(self, limit_chars: int, **variables: object) -> str:
-        """The output, of at most so many characters.
+    def render(self, limit_chars: int, limit_steps: int, **variables: object) -> str:
+        """The output, of at most so many characters; a step is a call or an item of a loop.
 
         Raises: TemplateFailed
         """
-        return self._guarded(lambda: self._joined(limit_chars, variables))
+        return self._guarded(lambda: self._joined(limit_chars, limit_steps, variables))
 
-    def _joined(self, limit_chars: int, variables: dict[str, object]) -> str:
-        self._environment.start(limit_chars)
+    def _joined(self, limit_chars: int, limit_steps: int, variables: dict[str, object]) -> str:
+        self._environment.start(limit_chars, limit_steps)
         parts: list[str] = []
         n_left = limit_chars
         for part in self._template.generate(variables):
@@ -71,8 +71,9 @@ class SandboxedTemplate:
 
 
 _MAX_SOURCE_CHARS = 1_000_000
-_MAX_STEPS = 300_000
 _MAX_NUMBER = 1_000_000
+# Of a format: a width of four digits or more, or one that is itself given as an argument.
+_WIDE = re.compile(r"[0-9]{4}|\*|\{[^}]*\{")
 _BOUND_STEPS = "bound_steps"
 _BOUND_TEXT = "bound_text"
 
@@ -111,8 +112,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         code = self.compile(tree)
         return Template.from_code(self, code, self.make_globals(None))
 
-    def start(self, limit_chars: int) -> None:
-        self._n_steps_left = _MAX_STEPS
+    def start(self, limit_chars: int, limit_steps: int) -> None:
+        self._n_steps_left = limit_steps
         self._limit_chars = limit_chars
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -127,9 +128,15 @@ class _Environment(ImmutableSandboxedEnvironment):
             self._bound(abs(sizes[0] * sizes[1]))
         elif operator == "**":
             _too_much("it computes powers")
-        elif operator == "%" and isinstance(left, str) and re.search(r"[0-9]{4}|\*", left):
+        elif operator == "%" and isinstance(left, str) and _WIDE.search(left):
             _too_much("it formats a text too wide")
         return self._bound(super().call_binop(context, operator, left, right))
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None and _WIDE.search(value.__self__):
+            _too_much("it formats a text too wide")
+        return wrapped
 
     def _bound_steps(self, items: Iterable[object]) -> list[object]:
         taken: list[object] = []

@@ -173,8 +173,13 @@ class ChatTemplate:
     def _run(self, template: SandboxedTemplate, turns: Sequence[Turn]) -> str:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         limit_chars = _MAX_TEMPLATE_CHARS + 4 * sum(len(turn.content) for turn in turns)
+        limit_steps = _MAX_STEPS + 200 * len(turns)
         return template.render(
-            limit_chars, messages=messages, add_generation_prompt=True, **self._variables
+            limit_chars,
+            limit_steps,
+            messages=messages,
+            add_generation_prompt=True,
+            **self._variables,
         )
 
 
@@ -225,18 +230,20 @@ _PROBES: tuple[Sequence[Turn], ...] = (_START, _START + _ROUND, _START + _ROUND 
 
 # ---- marks ---------------------------------------------------------------------------------
 
-# An em space on either side tells whether the template strips, since `str.strip` takes it; the
-# rest are characters for private use.
-_MARK = re.compile("(?P<left>\u2003?)\uf8e1(?P<index>[0-9]+)\uf8e2(?P<right>\u2003?)")
+# An em space on either side tells whether the template strips, since `str.strip` takes it; letters
+# of both cases do not come back from one that changes case; the rest is for private use.
+_MARK = re.compile("(?P<left>\u2003?)\uf8e1aZ(?P<index>[0-9]+)\uf8e2(?P<right>\u2003?)")
 
 
 def _mark(index: int) -> str:
-    return f"\u2003\uf8e1{index}\uf8e2\u2003"
+    return f"\u2003\uf8e1aZ{index}\uf8e2\u2003"
 
+
+# What a template may take, beside its share for each turn.
+_MAX_TEMPLATE_CHARS = 1_000_000
+_MAX_STEPS = 20_000
 
 # ---- without a template --------------------------------------------------------------------
-
-_MAX_TEMPLATE_CHARS = 1_000_000
 
 _CHATML = (
     "{% for message in messages %}"

@@ -14,7 +14,9 @@ import numpy as np
 
 from tests.engine.templates import CHATML
 
-__all__ = ["SPECIAL", "make_model"]
+__all__ = ["SPECIAL", "Tokenizer", "make_model"]
+
+Tokenizer = Literal["bpe", "sentencepiece"]
 
 SPECIAL = (
     "<|endoftext|>",
@@ -30,8 +32,8 @@ SPECIAL = (
 # What the tokenizer learns its merges from.
 _CORPUS = """
 You are a helpful assistant. Where is a request retried? The function retry in client.py calls send
-again when the server answers with an error, and waits longer each time. The user asks, the assistant
-answers. system user assistant model
+again when the server answers with an error, and waits longer each time. The user asks, the
+assistant answers. system user assistant model
 def retry(request, n_times=3):
     for attempt in range(n_times):
         response = self.send(request)
@@ -51,7 +53,7 @@ def make_model(
     template: str | None = CHATML,
     context_length: int = 512,
     head_dim: int = 32,
-    tokenizer: Literal["bpe", "sentencepiece"] = "bpe",
+    tokenizer: Tokenizer = "bpe",
     seed: int = 1,
     n_vocab: int = 0,
 ) -> Path:
