@@ -428,7 +428,7 @@ def _open_model(settings: Settings) -> tuple[Model, str]:
         return ExtractiveModel(remedy), "no model is configured"
     from lsp_assist.engine.local import LocalModel
 
-    return LocalModel(settings.model), "the configured model file"
+    return LocalModel(settings.model.path, settings.model), "the configured model file"
 
 
 def _checked_root(root: Path) -> Path:

@@ -94,14 +94,19 @@ def _model(settings: Settings) -> Iterator[Finding]:
             f" {config}, or use --model.",
         )
         return
-    from lsp_assist.engine.gguf import read_header
+    from lsp_assist.engine.gguf import read_model_file
 
     try:
-        header = read_header(path)
+        file = read_model_file(path)
     except AssistError as error:
         yield Finding("model", "problem", str(error))
         return
-    yield Finding("model", "ok", f"{path}: {header.describe()}")
+    described = (
+        f"{path}: {file.name}, {file.architecture}, {file.n_params / 1e6:,.0f}M parameters,"
+        f" {file.quantisation}, {file.n_bytes / 1e6:,.0f} MB,"
+        f" trained with a window of {file.n_ctx_train:,} tokens"
+    )
+    yield Finding("model", "ok", described)
 
 
 async def _index(settings: Settings, folder: Path) -> list[Finding]:

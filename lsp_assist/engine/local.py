@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lsp_assist.config import ModelSettings
 from lsp_assist.engine.conversation import LoadedModel, Reply, Stopped
+from lsp_assist.engine.gguf import read_model_file
 from lsp_assist.errors import ContextTooLong, ModelError, ModelUnavailable
 from lsp_assist.llm import Delta, Prompt, Sampling, Usage
 
@@ -31,7 +32,10 @@ class LocalModel:
     def __init__(self, path: Path, settings: ModelSettings | None = None) -> None:
         """Of the settings, those of the context window, threads and GPU are used."""
         self.name = path.stem
-        self._worker = _Worker(path, settings or ModelSettings())
+        self._path = path
+        self._settings = settings or ModelSettings()
+        self._n_ctx: int | None = None
+        self._worker = _Worker(path, self._settings)
         # Also at interpreter exit, before Python takes the ground from under the thread.
         self._finalizer = weakref.finalize(self, self._worker.stop_and_wait)
 
@@ -61,6 +65,16 @@ class LocalModel:
         count = _Count(text, asyncio.get_running_loop())
         self._worker.submit(count)
         return await count.result
+
+    async def window(self) -> int | None:
+        """The context window in tokens, from the settings and the file's header.
+
+        Raises: ModelFileError
+        """
+        if self._n_ctx is None:
+            file = await asyncio.to_thread(read_model_file, self._path)
+            self._n_ctx = min(self._settings.n_ctx, file.n_ctx_train)
+        return self._n_ctx
 
     async def close(self) -> None:
         """Stops what runs and frees the model. Requests that wait fail with ModelUnavailable."""
