@@ -51,6 +51,9 @@ class Passage:
     hit: Hit
     language: str
     text: str
+    """The hit's lines, and the comment above them where there is one."""
+    text_line: int
+    """The line that the text starts with."""
     signature: str = ""
     summary: str = ""
     callers: tuple[StoredSymbol, ...] = ()
@@ -269,10 +272,15 @@ class Index:
         about = symbols[chunk.ordinal].qualified_name if 0 <= chunk.ordinal < len(symbols) else ""
         if text_hash(about, lines[chunk.start_line : chunk.end_line + 1]) != chunk.hash:
             return None
-        shown = "\n".join(lines[hit.start_line : hit.end_line + 1])
+        # The comment above a symbol belongs to its chunk, and says what a signature does not.
+        is_own = hit.ordinal == chunk.ordinal
+        start = min(hit.start_line, chunk.start_line) if is_own else hit.start_line
+        while start < hit.end_line and not lines[start].strip():
+            start += 1
+        shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
-            return Passage(hit, language, shown)
-        return self._described(hit, language, shown, symbols[hit.ordinal])
+            return Passage(hit, language, shown, start)
+        return self._described(hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the outermost one within it, else the innermost
@@ -285,13 +293,16 @@ class Index:
             return None
         symbol = within[0] if within else around[-1]
         hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
-        return self._described(hit, ingest.language_name(path), "", symbol)
+        return self._described(hit, ingest.language_name(path), "", start_line, symbol)
 
-    def _described(self, hit: Hit, language: str, text: str, symbol: StoredSymbol) -> Passage:
+    def _described(
+        self, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
+    ) -> Passage:
         return Passage(
             hit,
             language,
             text,
+            text_line,
             symbol.signature,
             symbol.summary,
             tuple(self.callers(symbol)),
@@ -422,8 +433,9 @@ class Index:
             score *= ranking.NAMED_BONUS
         at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
         hit = self._hit_of(found, score, at)
-        if found is named and found is not own:
+        if ingest.is_within(found, chunk.start_line, chunk.end_line):
             return hit
+        # A part of something larger: the place is the part.
         return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
 
     def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:

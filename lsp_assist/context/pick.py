@@ -90,7 +90,9 @@ def _selected(selection: Selection, about: Passage | None) -> Segment:
 
 
 def _found(passage: Passage) -> Segment:
-    return prompt.hit_segment(_source(passage), passage.language, passage.text, _facts(passage))
+    return prompt.hit_segment(
+        _source(passage), passage.language, passage.text, passage.text_line, _facts(passage)
+    )
 
 
 def _source(passage: Passage) -> Source:

@@ -15,7 +15,7 @@ def passage(name: str, line: int, text: str = "def f(): ...\n") -> Passage:
     chunk = ChunkRef(0, line, line + 2, "hash")
     hit = Hit(ROOT, "a.py", line, line + 2, name, "function", 1.0, 0, chunk)
     caller = StoredSymbol("b.py", 3, "g", "g", "function", 7, 9)
-    return Passage(hit, "python", text, f"def {name}()", "Does it.", (caller,))
+    return Passage(hit, "python", text, line, f"def {name}()", "Does it.", (caller,))
 
 
 async def words(text: str) -> int:
