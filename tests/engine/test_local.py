@@ -27,7 +27,7 @@ QUESTION = "Where is a request retried?"
 
 def prompt(*texts: str) -> Prompt:
     """A conversation: system, user, assistant, user, ..."""
-    roles: list[Role] = ["system", *(["user", "assistant"] * len(texts))]  # type: ignore[list-item]
+    roles: list[Role] = ["system", *(["user", "assistant"] * len(texts))]  # type: ignore[list-item]  # literals, widened
     return Prompt(
         tuple(
             Message(role, (Segment("question", text),))
