@@ -10,7 +10,7 @@
     │   ├── ModelFileError      the file is missing, damaged or not a GGUF
     │   ├── ModelUnavailable    the backend is not installed, not started or out of memory
     │   └── ContextTooLong      the prompt exceeds the context window
-    └── IndexUnusable           the index cannot be read or written, and could not be rebuilt
+    └── IndexUnusable           the index cannot be read or written
 
 A message names values with `!r` and ends with the remedy. Cancellation is no error and is not here.
 """
@@ -86,4 +86,8 @@ class ContextTooLong(ModelError):
 
 
 class IndexUnusable(AssistError):
-    """The index on disk can be neither used nor rebuilt."""
+    """The index on disk cannot be used; `is_damaged` where a rebuild would mend that."""
+
+    def __init__(self, message: str, *, is_damaged: bool = False) -> None:
+        super().__init__(message)
+        self.is_damaged = is_damaged

@@ -52,6 +52,13 @@ class Source:
     end_line: int
     symbol: str = ""
     """Qualified name of the innermost symbol, empty outside of one."""
+    root: str = ""
+    """Absolute path of the workspace folder, empty for text that is in no file."""
+
+    @property
+    def place(self) -> str:
+        """`path:line` as people and terminals read it, the line counted from one."""
+        return f"{self.path}:{self.start_line + 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +184,16 @@ class Model(Protocol):
         """
 
     async def count(self, text: str) -> int:
-        """How many tokens the text has for this model."""
+        """How many tokens the text has for this model.
+
+        Raises: ModelError
+        """
+
+    async def window(self) -> int | None:
+        """Tokens that prompt and reply may have together; None where there is no limit.
+
+        Raises: ModelError
+        """
 
     async def close(self) -> None:
         """Free what the model holds. It can not be used afterwards."""

@@ -7,9 +7,9 @@ and neither LSP nor the terminal.
 from dataclasses import dataclass
 from typing import Literal
 
-from lsp_assist.llm import Source, Usage
+from lsp_assist.llm import Message, Source, Usage
 
-__all__ = ["Done", "Event", "Step", "Text"]
+__all__ = ["Asked", "Done", "Event", "Step", "Text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,13 @@ class Step:
     """What is being done, for a status line."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The question as it is sent, with all that is shown beside it. Frozen from here on."""
+
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +45,4 @@ class Done:
     status: Literal["done"] = "done"
 
 
-Event = Step | Text | Done
+Event = Step | Asked | Text | Done

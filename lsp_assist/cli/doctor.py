@@ -1,0 +1,130 @@
+"""`lsp-assist doctor`: what is installed and configured, and what is wrong with it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+import lsp_assist
+from lsp_assist.cli import terminal
+from lsp_assist.config import WORKSPACE_FILE, Settings
+from lsp_assist.errors import AssistError
+
+__all__ = ["command"]
+
+LOW_DISK_BYTES = 500_000_000
+_LIBRARIES = ("pygls", "lsprotocol", "tree-sitter", "tree-sitter-language-pack", "llama-cpp-python")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    state: Literal["ok", "note", "problem"]
+    text: str
+
+
+@click.command("doctor")
+@terminal.folder_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of a table.")
+def command(folder: Path, as_json: bool) -> None:
+    """Show what is installed and configured, and what is wrong with it.
+
+    Exits with 1 if there is a problem. Reads no code and loads no model.
+    """
+    settings = terminal.settings_for(folder)
+    findings = [*_installed(), *_configured(settings, folder), *_model(settings)]
+    findings += terminal.run(_index(settings, folder))
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        _print(findings)
+    if any(finding.state == "problem" for finding in findings):
+        click.get_current_context().exit(1)
+
+
+def _installed() -> Iterator[Finding]:
+    yield Finding("lsp-assist", "ok", lsp_assist.__version__)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(
+        "machine", "ok", f"Python {platform.python_version()}, {platform.platform()}, {cores} cores"
+    )
+    for name in _LIBRARIES:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "problem", f"Not installed; run `pip install {name}`.")
+
+
+def _configured(settings: Settings, folder: Path) -> Iterator[Finding]:
+    config = settings.places.config / "config.toml"
+    there = "" if config.is_file() else " (not there: the defaults apply)"
+    yield Finding("settings", "ok", f"{config}{there}")
+    if (folder / WORKSPACE_FILE).is_file():
+        yield Finding("workspace settings", "ok", str(folder / WORKSPACE_FILE))
+    for sentence in settings.warnings:
+        yield Finding("settings", "note", sentence)
+    for name, place in (("data", settings.places.data), ("cache", settings.places.cache)):
+        existing = next(p for p in (place, *place.parents) if p.exists())
+        if not os.access(existing, os.W_OK):
+            yield Finding(name, "problem", f"{existing} is not writable; check its permissions.")
+        elif shutil.disk_usage(existing).free < LOW_DISK_BYTES:
+            yield Finding(name, "problem", f"The disk of {existing} is nearly full.")
+        else:
+            yield Finding(name, "ok", str(place))
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    path = settings.model.path
+    if path is None:
+        config = settings.places.config / "config.toml"
+        yield Finding(
+            "model",
+            "note",
+            "None: questions are answered from the index. Set `model.path` to a GGUF file in"
+            f" {config}, or use --model.",
+        )
+        return
+    from lsp_assist.engine.gguf import read_header
+
+    try:
+        header = read_header(path)
+    except AssistError as error:
+        yield Finding("model", "problem", str(error))
+        return
+    yield Finding("model", "ok", f"{path}: {header.describe()}")
+
+
+async def _index(settings: Settings, folder: Path) -> list[Finding]:
+    try:
+        async with terminal.assistant(settings, folder, refresh=False) as assistant:
+            status = await assistant.status()
+    except AssistError as error:
+        return [Finding("index", "problem", str(error))]
+    found = status.indexes[0]
+    if found.state == "new":
+        text = f"{found.root} is not indexed yet; the first question or `lsp-assist index` does it."
+        return [Finding("index", "note", text)]
+    text = f"{found.root}: {found.n_files:,} files, {found.n_symbols:,} symbols"
+    return [Finding("index", "ok", text)]
+
+
+def _print(findings: list[Finding]) -> None:
+    import rich.console
+    import rich.table
+    import rich.text
+
+    table = rich.table.Table(box=None, show_header=False, pad_edge=False)
+    colours = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    for finding in findings:
+        text = rich.text.Text(terminal.clean(finding.text))
+        table.add_row(rich.text.Text(finding.state, colours[finding.state]), finding.topic, text)
+    rich.console.Console(soft_wrap=not click.get_text_stream("stdout").isatty()).print(table)

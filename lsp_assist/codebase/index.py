@@ -1,0 +1,388 @@
+"""Keeps the index equal to the user's code, and finds places in it.
+
+What is saved lives in the store on disk; text that is open and unsaved is laid over it in memory,
+ranked by the same score. A change only marks; the next search reads what was marked. Knows no
+model, no prompt and no editor.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsp_assist.codebase import files, ingest, lexical, ranking
+from lsp_assist.codebase.chunks import text_hash
+from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.ranking import Hit
+from lsp_assist.codebase.store import (
+    NAME_WEIGHT,
+    ChunkMatch,
+    Counts,
+    FileRecord,
+    IndexedFile,
+    Store,
+    StoredSymbol,
+    Use,
+)
+from lsp_assist.config import IndexSettings
+from lsp_assist.errors import IndexUnusable
+
+__all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
+
+logger = logging.getLogger(__name__)
+
+BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
+CANDIDATES_PER_HIT = 6  # chunks looked at for each hit asked for, before duplicates are dropped
+MAX_RELATED = 5
+
+_CALLABLE = frozenset({"function", "method", "constructor", "macro", "class", "struct"})
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A hit with its text and what is known about its symbol."""
+
+    hit: Hit
+    language: str
+    text: str
+    signature: str = ""
+    summary: str = ""
+    callers: tuple[StoredSymbol, ...] = ()
+    callees: tuple[StoredSymbol, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a refresh is."""
+
+    n_done: int
+    n_total: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh did."""
+
+    n_files: int
+    n_changed: int
+    n_removed: int
+    n_skipped: int
+    is_complete: bool
+    """False if it was stopped, or if there are more files than `index.max_files`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Overlay:
+    """Unsaved text of one file, indexed like a saved one."""
+
+    file: IndexedFile
+    text: str
+    counts: tuple[tuple[Counter[str], Counter[str]], ...]
+    """Terms of (name, body) for each chunk."""
+
+
+class Index:
+    """The index of one workspace folder. Any thread may call; one refresh runs at a time."""
+
+    def __init__(self, root: Path, store_path: Path, settings: IndexSettings) -> None:
+        self.root = root
+        self._settings = settings
+        self._store = Store(store_path)
+        self._refresh_lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the two below
+        self._unsaved: dict[str, str] = {}
+        self._overlays: dict[str, _Overlay] = {}
+        self.progress: Progress | None = None
+        """How far the running refresh is, None when none runs."""
+
+    def close(self) -> None:
+        """Wait for a running refresh to stop, and close the store."""
+        with self._refresh_lock:
+            self._store.close()
+
+    # Keeping it fresh
+
+    def refresh(
+        self,
+        report: Callable[[Progress], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Refreshed:
+        """Bring the store up to date with the files on disk.
+
+        Looks at every file's size and time, reads those that differ, and keeps what is done when it
+        is stopped: the next one goes on from there. Blocking; run it on a thread.
+
+        Raises: IndexUnusable, WorkspaceNotFound
+        """
+        with self._refresh_lock:
+            try:
+                return self._refresh(report, should_stop)
+            except IndexUnusable as error:
+                if not error.is_damaged:
+                    raise
+                self._store.rebuild()
+                return self._refresh(report, should_stop)
+            finally:
+                self.progress = None
+
+    def _refresh(
+        self, report: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> Refreshed:
+        walk = files.walk(
+            self.root,
+            exclude=self._settings.exclude,
+            max_files=self._settings.max_files,
+            is_wanted=ingest.is_wanted,
+            should_stop=should_stop,
+        )
+        if walk.is_stopped:
+            return Refreshed(len(walk.entries), 0, 0, 0, is_complete=False)
+        known = self._store.records()
+        current = {entry.path for entry in walk.entries}
+        gone = [path for path in known if path not in current]
+        if gone:
+            self._store.remove(gone)
+        changed = [
+            entry
+            for entry in walk.entries
+            if (record := known.get(entry.path)) is None
+            or (record.size, record.mtime_ns) != (entry.size, entry.mtime_ns)
+        ]
+        n_done = n_skipped = 0
+        for batch in _batches(changed, BATCH_FILES):
+            if should_stop():
+                break
+            self.progress = Progress(n_done, len(changed), batch[0].path)
+            report(self.progress)
+            n_skipped += self._keep(batch, known)
+            n_done += len(batch)
+        report(Progress(n_done, len(changed), ""))
+        if n_done > BATCH_FILES:
+            self._store.compact()
+        is_complete = n_done == len(changed) and not walk.is_truncated
+        return Refreshed(len(walk.entries), n_done, len(gone), n_skipped, is_complete)
+
+    def refresh_file(self, path: str) -> None:
+        """Bring the store up to date with one file, which may be gone.
+
+        Raises: IndexUnusable
+        """
+        entry = files.entry(self.root, path)
+        if entry is None or not files.is_included(self.root, path, self._settings.exclude):
+            self._store.remove([path])
+            return
+        self._keep([entry], {})
+
+    def overlay(self, path: str, text: str | None) -> None:
+        """Lay unsaved text over a file, or take it away. Only marks; the next search parses it."""
+        with self._lock:
+            if text is None:
+                self._unsaved.pop(path, None)
+                self._overlays.pop(path, None)
+            else:
+                self._unsaved[path] = text
+
+    def counts(self) -> Counts:
+        """How much of what is saved is in the index."""
+        return self._store.counts()
+
+    # Finding places
+
+    def search(self, query: str, limit: int) -> list[Hit]:
+        """The best places for a question or some names, best first; one for each symbol."""
+        query_terms = lexical.query_terms(query)
+        if not query_terms or limit < 1:
+            return []
+        try:
+            return self._search(query, query_terms, limit)
+        except IndexUnusable as error:
+            if not error.is_damaged:
+                raise
+            self.refresh()  # finds the damage too, and mends it
+            return self._search(query, query_terms, limit)
+
+    def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
+        overlays = self._fresh_overlays()
+        matches = self._store.search(query_terms, limit * CANDIDATES_PER_HIT)
+        matches = [match for match in matches if match.path not in overlays]
+        matches += list(self._overlay_matches(overlays, query_terms))
+        words = set(query.lower().replace("()", "").split())
+        symbols = {path: self._symbols_of(path) for path in {match.path for match in matches}}
+        hits = [self._hit(match, symbols[match.path], words) for match in matches]
+        return ranking.best_of_each_symbol(hits)[:limit]
+
+    def passage(self, hit: Hit) -> Passage | None:
+        """The hit's text as it stands now; None if it is gone, and the file is marked by that."""
+        overlay = self._fresh_overlays().get(hit.path)
+        if overlay is not None:
+            text, language = overlay.text, overlay.file.language
+        else:
+            contents = files.read(self.root / hit.path, self._settings.max_file_bytes)
+            if isinstance(contents, files.Skipped):
+                return None
+            text, language = contents.text, ingest.language_name(hit.path)
+        lines = split_lines(text)[hit.start_line : hit.end_line + 1]
+        if text_hash(hit.symbol, lines) != hit.chunk_hash:
+            return None
+        chunk = "\n".join(lines)
+        symbols = self._symbols_of(hit.path)
+        if not 0 <= hit.ordinal < len(symbols):
+            return Passage(hit, language, chunk)
+        symbol = symbols[hit.ordinal]
+        return Passage(
+            hit,
+            language,
+            chunk,
+            symbol.signature,
+            symbol.summary,
+            tuple(self.callers(symbol)),
+            tuple(self.callees(symbol)),
+        )
+
+    # What is known about a symbol
+
+    def callers(self, symbol: StoredSymbol) -> list[StoredSymbol]:
+        """Symbols that use this one by name, nearest first.
+
+        A name that several symbols share is believed only in the symbol's own file.
+        """
+        if symbol.kind not in _CALLABLE:
+            return []
+        is_shared = len(self._named(symbol.name)) > 1
+        users = [
+            user
+            for user in self._users(symbol.name)
+            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
+            and (user.path == symbol.path or not is_shared)
+        ]
+        users.sort(key=lambda user: (user.path != symbol.path, ranking.prior(user.path) < 1))
+        return users[:MAX_RELATED]
+
+    def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
+        """Symbols of this workspace that this one uses, in the order of use.
+
+        A name with several definitions is resolved in the symbol's own file or not at all.
+        """
+        found: dict[tuple[str, int], StoredSymbol] = {}
+        for use in self._uses(symbol.path, symbol.ordinal):
+            if use.kind != "call" or use.name == symbol.name:
+                continue
+            named = self._named(use.name)
+            here = [definition for definition in named if definition.path == symbol.path]
+            candidates = here or named
+            if len(candidates) == 1:
+                target = candidates[0]
+                found.setdefault((target.path, target.ordinal), target)
+            if len(found) == MAX_RELATED:
+                break
+        return list(found.values())
+
+    def _symbols_of(self, path: str) -> Sequence[StoredSymbol]:
+        overlay = self._overlays.get(path)
+        return overlay.file.symbols if overlay else self._store.symbols_of(path)
+
+    def _named(self, name: str) -> list[StoredSymbol]:
+        overlays = self._overlays
+        saved = [s for s in self._store.symbols_named(name) if s.path not in overlays]
+        return saved + [s for o in overlays.values() for s in o.file.symbols if s.name == name]
+
+    def _uses(self, path: str, ordinal: int) -> list[Use]:
+        overlay = self._overlays.get(path)
+        if overlay is None:
+            return self._store.uses_in(path, ordinal)
+        return [use for use in overlay.file.uses if use.ordinal == ordinal]
+
+    def _users(self, name: str) -> list[StoredSymbol]:
+        overlays = self._overlays
+        users = [user for user, _ in self._store.users_of(name) if user.path not in overlays]
+        for overlay in overlays.values():
+            ordinals = {use.ordinal for use in overlay.file.uses if use.name == name}
+            users += [s for s in overlay.file.symbols if s.ordinal in ordinals]
+        return [user for user in users if user.ordinal >= 0]
+
+    # Reading files
+
+    def _keep(self, entries: Sequence[files.FileEntry], known: dict[str, FileRecord]) -> int:
+        """Put these files into the store; returns how many were left out.
+
+        A file whose text is as before is only noted, as after a branch switch and back.
+        """
+        changed: list[IndexedFile] = []
+        same: dict[str, FileRecord] = {}
+        for entry in entries:
+            contents = files.read(self.root / entry.path, self._settings.max_file_bytes)
+            record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
+            before = known.get(entry.path)
+            if before is not None and before.hash == record.hash:
+                same[entry.path] = record
+            elif isinstance(contents, files.Skipped):
+                logger.debug("Left out of the index: %s", contents.reason)
+                changed.append(ingest.left_out(entry.path, record))
+            else:
+                changed.append(ingest.indexed(entry.path, contents.text, record))
+        self._store.put(changed)
+        self._store.note(same)
+        return sum(not file.record.hash for file in changed)
+
+    # Unsaved text
+
+    def _fresh_overlays(self) -> dict[str, _Overlay]:
+        """The overlays, with those parsed that changed since the last look."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, {}
+            if unsaved:
+                overlays = dict(self._overlays)
+                for path, text in unsaved.items():
+                    overlays[path] = _overlay(path, text)
+                self._overlays = overlays
+            return self._overlays
+
+    def _overlay_matches(
+        self, overlays: dict[str, _Overlay], query_terms: Sequence[str]
+    ) -> Iterator[ChunkMatch]:
+        """Chunks of unsaved text, scored as if they were saved."""
+        if not overlays:
+            return
+        unsaved = [name + body for overlay in overlays.values() for name, body in overlay.counts]
+        corpus = lexical.merged_corpus(self._store.corpus(query_terms), unsaved, query_terms)
+        for path, overlay in overlays.items():
+            for chunk, (name, body) in zip(overlay.file.chunks, overlay.counts, strict=True):
+                score = lexical.bm25(query_terms, ((NAME_WEIGHT, name), (1.0, body)), corpus)
+                if score > 0:
+                    lines = chunk.start_line, chunk.end_line
+                    yield ChunkMatch(path, chunk.ordinal, *lines, chunk.hash, score)
+
+    # Ranking
+
+    def _hit(
+        self, match: ChunkMatch, symbols: Sequence[StoredSymbol], query_words: set[str]
+    ) -> Hit:
+        symbol = symbols[match.ordinal] if 0 <= match.ordinal < len(symbols) else None
+        score = match.score * ranking.prior(match.path)
+        if symbol is not None and symbol.name.lower() in query_words:
+            score *= ranking.NAMED_BONUS
+        return Hit(
+            self.root,
+            match.path,
+            match.start_line,
+            match.end_line,
+            symbol.qualified_name if symbol else "",
+            symbol.kind if symbol else "text",
+            score,
+            match.ordinal,
+            match.hash,
+        )
+
+
+def _overlay(path: str, text: str) -> _Overlay:
+    file = ingest.indexed(path, text, FileRecord(len(text), 0, "unsaved"))
+    counts = tuple((Counter(c.name_terms), Counter(c.body_terms)) for c in file.chunks)
+    return _Overlay(file, text, counts)
+
+
+def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]

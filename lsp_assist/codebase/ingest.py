@@ -1,0 +1,83 @@
+"""A file as the index keeps it: its outline, and the terms that each chunk is found by.
+
+Pure but for what it is given. Knows no store and no ranking.
+"""
+
+import hashlib
+
+from lsp_assist.codebase import files, lexical
+from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.languages import language_of
+from lsp_assist.codebase.outline import outline
+from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
+
+__all__ = ["digest", "indexed", "is_wanted", "language_name", "left_out"]
+
+
+def is_wanted(path: str) -> bool:
+    """Whether a name says that the file may be indexed.
+
+    A script without a suffix is looked into: its first line tells.
+    """
+    name = path.rpartition("/")[2]
+    return not files.is_secret(path) and ("." not in name or language_of(path) is not None)
+
+
+def language_name(path: str) -> str:
+    """The language of a file by its name, empty if it tells none."""
+    language = language_of(path)
+    return language.name if language else ""
+
+
+def digest(contents: files.Contents | files.Skipped) -> str:
+    """Names a file's text; empty for one that is left out."""
+    if isinstance(contents, files.Skipped):
+        return ""
+    text = contents.text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def left_out(path: str, record: FileRecord) -> IndexedFile:
+    """A file that was looked at and is not in the index."""
+    record = FileRecord(record.size, record.mtime_ns, "")
+    return IndexedFile(path, record, "", 0, (), (), ())
+
+
+def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
+    """What the index keeps of a file with this text."""
+    language = language_of(path, text[:200].partition("\n")[0])
+    if language is None:
+        return left_out(path, record)
+    outlined = outline(path, text, language)
+    symbols = tuple(
+        StoredSymbol(
+            path,
+            ordinal,
+            symbol.name,
+            symbol.qualified_name,
+            symbol.kind,
+            symbol.start_line,
+            symbol.end_line,
+            symbol.signature,
+            symbol.summary,
+        )
+        for ordinal, symbol in enumerate(outlined.symbols)
+    )
+    lines = split_lines(text)
+    path_terms = lexical.terms(path)
+    chunks = []
+    for chunk in outlined.chunks:
+        name = symbols[chunk.symbol].qualified_name if chunk.symbol >= 0 else ""
+        body = "\n".join(lines[chunk.start_line : chunk.end_line + 1])
+        chunks.append(
+            IndexedChunk(
+                chunk.symbol,
+                chunk.start_line,
+                chunk.end_line,
+                chunk.text_hash,
+                name_terms=(*path_terms, *lexical.terms(name)),
+                body_terms=tuple(lexical.terms(body)),
+            )
+        )
+    uses = tuple(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references)
+    return IndexedFile(path, record, language.name, outlined.n_lines, symbols, uses, tuple(chunks))

@@ -1,0 +1,416 @@
+"""The index on disk: one SQLite file per workspace, all of it derived and rebuilt when damaged.
+
+Files, symbols, references and chunks with their full text (FTS5) change together, one transaction
+a file, so a reader never sees half of one. Several processes may share it (WAL). Knows no parser,
+no ranking beyond BM25 and no unsaved text.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsp_assist.errors import IndexUnusable
+
+__all__ = [
+    "ChunkMatch",
+    "Counts",
+    "FileRecord",
+    "IndexedChunk",
+    "IndexedFile",
+    "Store",
+    "StoredSymbol",
+    "Use",
+]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1  # raise it when the schema, the outlines or the terms change
+BUSY_TIMEOUT_S = 10.0
+NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
+
+_SCHEMA = """
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL
+);
+CREATE TABLE symbols (
+    id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL,
+    qualified_name TEXT NOT NULL, kind TEXT NOT NULL, start_line INTEGER NOT NULL,
+    end_line INTEGER NOT NULL, signature TEXT NOT NULL, summary TEXT NOT NULL
+);
+CREATE INDEX symbols_by_file ON symbols (file_id, ordinal);
+CREATE INDEX symbols_by_name ON symbols (name);
+CREATE TABLE uses (
+    name TEXT NOT NULL, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, line INTEGER NOT NULL,
+    kind TEXT NOT NULL
+);
+CREATE INDEX uses_by_file ON uses (file_id, ordinal);
+CREATE INDEX uses_by_name ON uses (name);
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, hash TEXT NOT NULL,
+    n_terms INTEGER NOT NULL
+);
+CREATE INDEX chunks_by_file ON chunks (file_id);
+CREATE VIRTUAL TABLE words USING fts5 (
+    name, body, tokenize = "unicode61 remove_diacritics 0 tokenchars '_'"
+);
+CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
+"""
+
+_SELECT_SYMBOLS = (
+    "SELECT path, ordinal, name, qualified_name, kind, start_line, end_line, signature, summary"
+    " FROM symbols JOIN files ON files.id = file_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What tells whether a file changed since it was indexed."""
+
+    size: int
+    mtime_ns: int
+    hash: str
+    """Of its bytes; empty for a file that was looked at and left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSymbol:
+    """A symbol of a file. `ordinal` is its place in the file's outline, -1 for the file itself."""
+
+    path: str
+    ordinal: int
+    name: str
+    qualified_name: str
+    kind: str
+    start_line: int
+    end_line: int
+    signature: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A name used inside of a symbol; `ordinal` is -1 at file level."""
+
+    name: str
+    ordinal: int
+    line: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """A chunk with the terms that it is found by."""
+
+    ordinal: int
+    start_line: int
+    end_line: int
+    hash: str
+    name_terms: tuple[str, ...]
+    body_terms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """All that the index keeps of one file."""
+
+    path: str
+    record: FileRecord
+    language: str
+    n_lines: int
+    symbols: tuple[StoredSymbol, ...]
+    uses: tuple[Use, ...]
+    chunks: tuple[IndexedChunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkMatch:
+    """A chunk that matches a query, the larger its score the better."""
+
+    path: str
+    ordinal: int
+    start_line: int
+    end_line: int
+    hash: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is in the index."""
+
+    n_files: int = 0
+    n_lines: int = 0
+    n_symbols: int = 0
+    n_chunks: int = 0
+
+
+class Store:
+    """Owns the database. Any thread may call; writes and reads have a connection each.
+
+    Raises: IndexUnusable where the folder can not be written or the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._write_lock = threading.RLock()
+        self._read_lock = threading.RLock()
+        self.was_rebuilt = False
+        """True if a damaged or older index was thrown away at opening."""
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                self._open()
+            except _Outdated:
+                self._discard("of another version")
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                    raise
+                self._discard(str(error))
+
+    def close(self) -> None:
+        """Close both connections; idempotent."""
+        with self._write_lock, self._read_lock:
+            self._writer.close()
+            self._reader.close()
+
+    def rebuild(self) -> None:
+        """Throw everything away and start anew, as after damage that was found while reading.
+
+        Raises: IndexUnusable
+        """
+        with self._translated(), self._write_lock, self._read_lock:
+            self._writer.close()
+            self._reader.close()
+            self._discard("damage was found in it")
+
+    # Reading
+
+    def records(self) -> dict[str, FileRecord]:
+        """Every file that was looked at, by path."""
+        rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
+        return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
+
+    def counts(self) -> Counts:
+        """How much is in the index."""
+        n_files, n_lines = self._read(
+            "SELECT COUNT(*), IFNULL(SUM(n_lines), 0) FROM files WHERE hash != ''"
+        )[0]
+        n_symbols = self._read("SELECT COUNT(*) FROM symbols")[0][0]
+        n_chunks = self._read("SELECT COUNT(*) FROM chunks")[0][0]
+        return Counts(n_files, n_lines, n_symbols, n_chunks)
+
+    def corpus(self, query: Sequence[str]) -> tuple[int, int, Counter[str]]:
+        """How many chunks, their terms in all, and how many chunks hold each term of the query."""
+        n_chunks, n_terms = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")[0]
+        marks = ", ".join("?" * len(query))
+        rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
+        return n_chunks, n_terms, Counter(dict(rows))
+
+    def search(self, query: Sequence[str], limit: int) -> list[ChunkMatch]:
+        """The best chunks for these terms by BM25, best first."""
+        if not query:
+            return []
+        match = " OR ".join(f'"{term}"' for term in query)
+        rows = self._read(
+            "SELECT path, ordinal, start_line, end_line, chunks.hash, score FROM ("
+            "  SELECT rowid, -bm25(words, ?, 1.0) AS score FROM words WHERE words MATCH ?"
+            "  ORDER BY bm25(words, ?, 1.0) LIMIT ?"
+            ") AS found JOIN chunks ON chunks.id = found.rowid JOIN files ON files.id = file_id"
+            " ORDER BY score DESC, path, start_line",
+            (NAME_WEIGHT, match, NAME_WEIGHT, limit),
+        )
+        return [ChunkMatch(*row) for row in rows]
+
+    def symbols_of(self, path: str) -> list[StoredSymbol]:
+        """The symbols of a file, in the order of its outline."""
+        return self._symbols("WHERE path = ? ORDER BY ordinal", (path,))
+
+    def symbols_named(self, name: str, limit: int = 50) -> list[StoredSymbol]:
+        """Definitions with this very name."""
+        return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
+
+    def users_of(self, name: str, limit: int = 200) -> list[tuple[StoredSymbol, int]]:
+        """Symbols that use a name, each with the line of its first use; a file where none does."""
+        rows = self._read(
+            "SELECT path, uses.ordinal, IFNULL(s.name, ''), IFNULL(s.qualified_name, ''),"
+            " IFNULL(s.kind, 'file'), IFNULL(s.start_line, uses.line),"
+            " IFNULL(s.end_line, uses.line),"
+            " IFNULL(s.signature, ''), IFNULL(s.summary, ''), MIN(uses.line)"
+            " FROM uses JOIN files ON files.id = uses.file_id"
+            " LEFT JOIN symbols s ON s.file_id = uses.file_id AND s.ordinal = uses.ordinal"
+            " WHERE uses.name = ? GROUP BY uses.file_id, uses.ordinal"
+            " ORDER BY path, uses.line LIMIT ?",
+            (name, limit),
+        )
+        return [(StoredSymbol(*row[:-1]), row[-1]) for row in rows]
+
+    def uses_in(self, path: str, ordinal: int) -> list[Use]:
+        """The names used inside of a symbol, in order of line."""
+        rows = self._read(
+            "SELECT uses.name, ordinal, line, kind FROM uses JOIN files ON files.id = file_id"
+            " WHERE path = ? AND ordinal = ? ORDER BY line",
+            (path, ordinal),
+        )
+        return [Use(*row) for row in rows]
+
+    # Writing
+
+    def put(self, files: Iterable[IndexedFile]) -> None:
+        """Replace what is kept of these files, all in one transaction."""
+        with self._transaction() as db:
+            for file in files:
+                _delete(db, file.path)
+                _insert(db, file)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget these files."""
+        with self._transaction() as db:
+            for path in paths:
+                _delete(db, path)
+
+    def note(self, records: Mapping[str, FileRecord]) -> None:
+        """Note another size or time of files whose text did not change."""
+        if not records:
+            return
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE files SET size = ?, mtime_ns = ? WHERE path = ?",
+                ((r.size, r.mtime_ns, path) for path, r in records.items()),
+            )
+
+    def compact(self) -> None:
+        """Merge the full-text index after a large change, so that reading stays fast."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO words (words) VALUES ('optimize')")
+        with self._translated(), self._write_lock:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # Below: the connections.
+
+    def _open(self) -> None:
+        self._writer = self._connect()
+        try:
+            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._create()
+            elif version != SCHEMA_VERSION:
+                raise _Outdated
+            self._writer.execute("SELECT COUNT(*) FROM chunks").fetchone()
+            self._reader = self._connect()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # derived data: a lost last transaction is redone
+        db.execute("PRAGMA cache_size = -16000")
+        return db
+
+    def _create(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        # Another process may have been faster; it holds the lock until its schema stands.
+        if self._writer.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._writer.execute("COMMIT")
+
+    def _discard(self, why: str) -> None:
+        logger.warning("The index %s is rebuilt: %s", self._path, why)
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self.was_rebuilt = True
+        self._open()
+
+    def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
+        with self._translated(), self._read_lock:
+            return self._reader.execute(sql, values).fetchall()
+
+    def _symbols(self, where: str, values: Sequence[object]) -> list[StoredSymbol]:
+        rows = self._read(f"{_SELECT_SYMBOLS} {where}", values)
+        return [StoredSymbol(*row) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._translated(), self._write_lock:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's and the file system's errors as ours, with the remedy."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+                error, sqlite3.OperationalError
+            )
+            raise IndexUnusable(
+                f"The index {str(self._path)!r} cannot be used: {error}. Check the free space and "
+                "the permissions of its folder; everything in it may be deleted.",
+                is_damaged=is_damaged,
+            ) from error
+
+
+class _Outdated(Exception):
+    """The index was written by another version of lsp-assist."""
+
+
+def _delete(db: sqlite3.Connection, path: str) -> None:
+    row = db.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
+    if row is None:
+        return
+    db.execute("DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE file_id = ?)", row)
+    for table in ("chunks", "uses", "symbols"):
+        db.execute(f"DELETE FROM {table} WHERE file_id = ?", row)  # noqa: S608  # our own names
+    db.execute("DELETE FROM files WHERE id = ?", row)
+
+
+def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
+    record = file.record
+    file_id = db.execute(
+        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (file.path, record.size, record.mtime_ns, record.hash, file.language, file.n_lines),
+    ).lastrowid
+    db.executemany(
+        "INSERT INTO symbols (file_id, ordinal, name, qualified_name, kind, start_line, end_line,"
+        " signature, summary) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ((file_id, s.ordinal, s.name, s.qualified_name, s.kind, *_extent(s)) for s in file.symbols),
+    )
+    db.executemany(
+        "INSERT INTO uses (name, file_id, ordinal, line, kind) VALUES (?, ?, ?, ?, ?)",
+        ((use.name, file_id, use.ordinal, use.line, use.kind) for use in file.uses),
+    )
+    for chunk in file.chunks:
+        n_terms = len(chunk.name_terms) + len(chunk.body_terms)
+        row_id = db.execute(
+            "INSERT INTO chunks (file_id, ordinal, start_line, end_line, hash, n_terms)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (file_id, chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash, n_terms),
+        ).lastrowid
+        db.execute(
+            "INSERT INTO words (rowid, name, body) VALUES (?, ?, ?)",
+            (row_id, " ".join(chunk.name_terms), " ".join(chunk.body_terms)),
+        )
+
+
+def _extent(symbol: StoredSymbol) -> tuple[int, int, str, str]:
+    return symbol.start_line, symbol.end_line, symbol.signature, symbol.summary

@@ -1,0 +1,33 @@
+"""What every test gets: a home of its own, and no way to leave the machine."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings, data and cache in a folder of the test, for it and the processes that it starts."""
+    monkeypatch.setenv("LSP_ASSIST_HOME", str(tmp_path / "assist-home"))
+    for section in ("MODEL", "INDEX", "LOG"):
+        for name in ("PATH", "N_CTX", "MAX_TOKENS", "EXCLUDE", "LEVEL", "FILE"):
+            monkeypatch.delenv(f"LSP_ASSIST_{section}_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """A test that reaches for the network fails, and says where it wanted to go."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        is_local = self.family == getattr(socket, "AF_UNIX", None) or (
+            isinstance(address, tuple) and address[0] in {"127.0.0.1", "::1", "localhost"}
+        )
+        assert is_local, f"a test wanted to connect to {address!r}"
+        connect(self, address)  # type: ignore[arg-type]  # as the socket was given it
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
