@@ -45,7 +45,10 @@ class ScriptedAssistant(Assistant):
     async def search(self, query: str, limit: int = 20) -> list[Hit]:
         """As many hits as asked for."""
         root = self.roots[0]
-        return [Hit(root, "a b.py", n, n + 1, query, "function", 1 / (n + 1)) for n in range(limit)]
+        return [
+            Hit(root, "a b.py", n, n + 1, query, "function", 1 / (n + 1), n, "")
+            for n in range(limit)
+        ]
 
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Do what the question's first word says."""
