@@ -24,7 +24,7 @@ from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.config import Settings
-from lsp_assist.errors import WorkspaceNotFound
+from lsp_assist.errors import BadInput, WorkspaceNotFound
 from lsp_assist.flows import Asked, Done, Event, Step, Text, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.llm import Message, Model, Sampling, Segment
@@ -215,6 +215,11 @@ class Assistant:
         """
         question.check(asked)
         chat = self._chats.get(asked.chat_id, Chat(asked.chat_id))
+        if asked.turn_id in chat.turns:
+            raise BadInput(
+                f"Turn {asked.turn_id!r} is already in chat {asked.chat_id!r}; use a new id.",
+                field="turnId",
+            )
         parent_id = asked.parent_turn_id or chat.last_turn_id()
         path = chat.path(parent_id)
         message: Message | None = None
@@ -341,10 +346,17 @@ class Assistant:
     def _workbench(self) -> question.Workbench:
         model = self.settings.model
         sampling = Sampling(temperature=model.temperature, max_tokens=model.max_tokens)
-        return question.Workbench(self._model, sampling, self._route, self._find)
+        return question.Workbench(self._model, sampling, self._route, self._find, self._symbol_at)
 
     async def _find(self, query: str, limit: int) -> list[Passage]:
         return await self._on_thread(self._passages, query, limit)
+
+    async def _symbol_at(self, selection: Selection) -> Passage | None:
+        index = self._indexes.get(Path(selection.root)) if selection.root else None
+        if index is None:
+            return None
+        lines = selection.start_line, selection.end_line
+        return await self._on_thread(index.symbol_at, selection.path, *lines)
 
     def _passages(self, query: str, limit: int) -> list[Passage]:
         found = ((self._indexes[hit.root], hit) for hit in self._search(query, limit))
@@ -416,7 +428,7 @@ def _open_model(settings: Settings) -> tuple[Model, str]:
         return ExtractiveModel(remedy), "no model is configured"
     from lsp_assist.engine.local import LocalModel
 
-    return LocalModel(settings.model), "the configured model file"
+    return LocalModel(settings.model.path, settings.model), "the configured model file"
 
 
 def _checked_root(root: Path) -> Path:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,14 +94,19 @@ def _model(settings: Settings) -> Iterator[Finding]:
             f" {config}, or use --model.",
         )
         return
-    from lsp_assist.engine.gguf import read_header
+    from lsp_assist.engine.gguf import read_model_file
 
     try:
-        header = read_header(path)
+        file = read_model_file(path)
     except AssistError as error:
         yield Finding("model", "problem", str(error))
         return
-    yield Finding("model", "ok", f"{path}: {header.describe()}")
+    described = (
+        f"{path}: {file.name}, {file.architecture}, {file.n_params / 1e6:,.0f}M parameters,"
+        f" {file.quantisation}, {file.n_bytes / 1e6:,.0f} MB,"
+        f" trained with a window of {file.n_ctx_train:,} tokens"
+    )
+    yield Finding("model", "ok", described)
 
 
 async def _index(settings: Settings, folder: Path) -> list[Finding]:
@@ -126,5 +132,6 @@ def _print(findings: list[Finding]) -> None:
     colours = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in findings:
         text = rich.text.Text(terminal.clean(finding.text))
-        table.add_row(rich.text.Text(finding.state, colours[finding.state]), finding.topic, text)
-    rich.console.Console(soft_wrap=not click.get_text_stream("stdout").isatty()).print(table)
+        state = rich.text.Text(finding.state, style=colours[finding.state])
+        table.add_row(state, finding.topic, text)
+    rich.console.Console(soft_wrap=not sys.stdout.isatty()).print(table)

@@ -6,19 +6,21 @@ model, no prompt and no editor.
 """
 
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
-from lsp_assist.codebase import files, ingest, lexical, ranking
+from lsp_assist.codebase import files, ingest, lexical, ranking, reading
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
-from lsp_assist.codebase.ranking import Hit
+from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
-    ChunkMatch,
+    Candidate,
     Counts,
     FileRecord,
     IndexedFile,
@@ -34,7 +36,9 @@ __all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
 logger = logging.getLogger(__name__)
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
-CANDIDATES_PER_HIT = 6  # chunks looked at for each hit asked for, before duplicates are dropped
+# Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
+CANDIDATES_PER_HIT = 6
+MIN_CANDIDATES = 200
 MAX_RELATED = 5
 
 _CALLABLE = frozenset({"function", "method", "constructor", "macro", "class", "struct"})
@@ -80,8 +84,29 @@ class _Overlay:
 
     file: IndexedFile
     text: str
-    counts: tuple[tuple[Counter[str], Counter[str]], ...]
-    """Terms of (name, body) for each chunk."""
+    chunks: tuple["_Scored", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A candidate and how often it has each term."""
+
+    candidate: Candidate
+    name: Counter[str]
+    body: Counter[str]
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> "_Scored":
+        return cls(candidate, Counter(candidate.name.split()), Counter(candidate.body.split()))
+
+
+class _Rules(TypedDict):
+    """Which files are indexed, as `files.walk` and `files.find` take it."""
+
+    max_file_bytes: int
+    exclude: tuple[str, ...]
+    user_ignore: Path | None
+    is_wanted: Callable[[str], bool]
 
 
 class Index:
@@ -91,6 +116,12 @@ class Index:
         self.root = root
         self._settings = settings
         self._store = Store(store_path)
+        self._rules = _Rules(
+            max_file_bytes=settings.max_file_bytes,
+            exclude=settings.exclude,
+            user_ignore=files.user_ignore_file(),
+            is_wanted=ingest.is_wanted,
+        )
         self._refresh_lock = threading.Lock()
         self._lock = threading.Lock()  # guards the two below
         self._unsaved: dict[str, str] = {}
@@ -131,23 +162,22 @@ class Index:
     def _refresh(
         self, report: Callable[[Progress], None], should_stop: Callable[[], bool]
     ) -> Refreshed:
-        walk = files.walk(
+        listing = files.walk(
             self.root,
-            exclude=self._settings.exclude,
             max_files=self._settings.max_files,
-            is_wanted=ingest.is_wanted,
             should_stop=should_stop,
+            **self._rules,
         )
-        if walk.is_stopped:
-            return Refreshed(len(walk.entries), 0, 0, 0, is_complete=False)
+        if listing.outcome == "stopped":
+            return Refreshed(len(listing.files), 0, 0, 0, is_complete=False)
         known = self._store.records()
-        current = {entry.path for entry in walk.entries}
+        current = {entry.path for entry in listing.files}
         gone = [path for path in known if path not in current]
         if gone:
             self._store.remove(gone)
         changed = [
             entry
-            for entry in walk.entries
+            for entry in listing.files
             if (record := known.get(entry.path)) is None
             or (record.size, record.mtime_ns) != (entry.size, entry.mtime_ns)
         ]
@@ -162,19 +192,19 @@ class Index:
         report(Progress(n_done, len(changed), ""))
         if n_done > BATCH_FILES:
             self._store.compact()
-        is_complete = n_done == len(changed) and not walk.is_truncated
-        return Refreshed(len(walk.entries), n_done, len(gone), n_skipped, is_complete)
+        is_complete = n_done == len(changed) and listing.outcome == "complete"
+        return Refreshed(len(listing.files), n_done, len(gone), n_skipped, is_complete)
 
     def refresh_file(self, path: str) -> None:
         """Bring the store up to date with one file, which may be gone.
 
         Raises: IndexUnusable
         """
-        entry = files.entry(self.root, path)
-        if entry is None or not files.is_included(self.root, path, self._settings.exclude):
+        entry = files.find(self.root, path, **self._rules)
+        if entry is None:
             self._store.remove([path])
-            return
-        self._keep([entry], {})
+        else:
+            self._keep([entry], {})
 
     def overlay(self, path: str, text: str | None) -> None:
         """Lay unsaved text over a file, or take it away. Only marks; the next search parses it."""
@@ -206,12 +236,21 @@ class Index:
 
     def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
         overlays = self._fresh_overlays()
-        matches = self._store.search(query_terms, limit * CANDIDATES_PER_HIT)
-        matches = [match for match in matches if match.path not in overlays]
-        matches += list(self._overlay_matches(overlays, query_terms))
-        words = set(query.lower().replace("()", "").split())
-        symbols = {path: self._symbols_of(path) for path in {match.path for match in matches}}
-        hits = [self._hit(match, symbols[match.path], words) for match in matches]
+        saved = self._store.search(query_terms, max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES))
+        unsaved = [chunk for overlay in overlays.values() for chunk in overlay.chunks]
+        found = [_Scored.of(c) for c in saved if c.path not in overlays] + unsaved
+        corpus = lexical.merged_corpus(
+            self._store.corpus(query_terms), (c.name + c.body for c in unsaved), query_terms
+        )
+        terms = frozenset(query_terms)
+        words = frozenset(re.findall(r"\w+", query.lower()))
+        symbols = {path: self._symbols_of(path) for path in {c.candidate.path for c in found}}
+        hits = []
+        for chunk in found:
+            score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
+            if score > 0:
+                path = chunk.candidate.path
+                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, words))
         return ranking.best_of_each_symbol(hits)[:limit]
 
     def passage(self, hit: Hit) -> Passage | None:
@@ -220,22 +259,39 @@ class Index:
         if overlay is not None:
             text, language = overlay.text, overlay.file.language
         else:
-            contents = files.read(self.root / hit.path, self._settings.max_file_bytes)
-            if isinstance(contents, files.Skipped):
+            contents = reading.read(self.root / hit.path, self._settings.max_file_bytes)
+            if isinstance(contents, reading.Skipped):
                 return None
             text, language = contents.text, ingest.language_name(hit.path)
-        lines = split_lines(text)[hit.start_line : hit.end_line + 1]
-        if text_hash(hit.symbol, lines) != hit.chunk_hash:
-            return None
-        chunk = "\n".join(lines)
+        lines = split_lines(text)
+        chunk = hit.chunk
         symbols = self._symbols_of(hit.path)
+        about = symbols[chunk.ordinal].qualified_name if 0 <= chunk.ordinal < len(symbols) else ""
+        if text_hash(about, lines[chunk.start_line : chunk.end_line + 1]) != chunk.hash:
+            return None
+        shown = "\n".join(lines[hit.start_line : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
-            return Passage(hit, language, chunk)
-        symbol = symbols[hit.ordinal]
+            return Passage(hit, language, shown)
+        return self._described(hit, language, shown, symbols[hit.ordinal])
+
+    def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
+        """The symbol that a selection is about: the outermost one within it, else the innermost
+        one around it; None outside of all. Its passage has no text."""
+        self._fresh_overlays()
+        symbols = self._symbols_of(path)
+        within = [s for s in symbols if ingest.is_within(s, start_line, end_line)]
+        around = [s for s in symbols if s.start_line <= start_line and end_line <= s.end_line]
+        if not within and not around:
+            return None
+        symbol = within[0] if within else around[-1]
+        hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
+        return self._described(hit, ingest.language_name(path), "", symbol)
+
+    def _described(self, hit: Hit, language: str, text: str, symbol: StoredSymbol) -> Passage:
         return Passage(
             hit,
             language,
-            chunk,
+            text,
             symbol.signature,
             symbol.summary,
             tuple(self.callers(symbol)),
@@ -255,10 +311,11 @@ class Index:
         users = [
             user
             for user in self._users(symbol.name)
-            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
+            if ingest.may_refer(user.path, symbol.path)
+            and (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
             and (user.path == symbol.path or not is_shared)
         ]
-        users.sort(key=lambda user: (user.path != symbol.path, ranking.prior(user.path) < 1))
+        users.sort(key=lambda user: (user.path != symbol.path, ranking.is_test(user.path)))
         return users[:MAX_RELATED]
 
     def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
@@ -268,9 +325,9 @@ class Index:
         """
         found: dict[tuple[str, int], StoredSymbol] = {}
         for use in self._uses(symbol.path, symbol.ordinal):
-            if use.kind != "call" or use.name == symbol.name:
+            if use.kind != "call" or use.name in (symbol.name, "super"):
                 continue
-            named = self._named(use.name)
+            named = [s for s in self._named(use.name) if ingest.may_refer(symbol.path, s.path)]
             here = [definition for definition in named if definition.path == symbol.path]
             candidates = here or named
             if len(candidates) == 1:
@@ -313,12 +370,12 @@ class Index:
         changed: list[IndexedFile] = []
         same: dict[str, FileRecord] = {}
         for entry in entries:
-            contents = files.read(self.root / entry.path, self._settings.max_file_bytes)
+            contents = reading.read(self.root / entry.path, self._settings.max_file_bytes)
             record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
             before = known.get(entry.path)
             if before is not None and before.hash == record.hash:
                 same[entry.path] = record
-            elif isinstance(contents, files.Skipped):
+            elif isinstance(contents, reading.Skipped):
                 logger.debug("Left out of the index: %s", contents.reason)
                 changed.append(ingest.left_out(entry.path, record))
             else:
@@ -340,47 +397,69 @@ class Index:
                 self._overlays = overlays
             return self._overlays
 
-    def _overlay_matches(
-        self, overlays: dict[str, _Overlay], query_terms: Sequence[str]
-    ) -> Iterator[ChunkMatch]:
-        """Chunks of unsaved text, scored as if they were saved."""
-        if not overlays:
-            return
-        unsaved = [name + body for overlay in overlays.values() for name, body in overlay.counts]
-        corpus = lexical.merged_corpus(self._store.corpus(query_terms), unsaved, query_terms)
-        for path, overlay in overlays.items():
-            for chunk, (name, body) in zip(overlay.file.chunks, overlay.counts, strict=True):
-                score = lexical.bm25(query_terms, ((NAME_WEIGHT, name), (1.0, body)), corpus)
-                if score > 0:
-                    lines = chunk.start_line, chunk.end_line
-                    yield ChunkMatch(path, chunk.ordinal, *lines, chunk.hash, score)
-
     # Ranking
 
     def _hit(
-        self, match: ChunkMatch, symbols: Sequence[StoredSymbol], query_words: set[str]
+        self,
+        chunk: Candidate,
+        score: float,
+        symbols: Sequence[StoredSymbol],
+        query_terms: frozenset[str],
+        query_words: frozenset[str],
     ) -> Hit:
-        symbol = symbols[match.ordinal] if 0 <= match.ordinal < len(symbols) else None
-        score = match.score * ranking.prior(match.path)
-        if symbol is not None and symbol.name.lower() in query_words:
+        """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
+        named, best = None, 0
+        for symbol in symbols:
+            if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
+                n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
+                n_named += symbol.name.lower() in query_words
+                if n_named > best:
+                    named, best = symbol, n_named
+        own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
+        found = named or own or _no_symbol(chunk)
+        score *= ranking.prior(chunk.path, found.kind)
+        if found.name.lower() in query_words:
             score *= ranking.NAMED_BONUS
+        at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
+        hit = self._hit_of(found, score, at)
+        if found is named and found is not own:
+            return hit
+        return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
+
+    def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
         return Hit(
             self.root,
-            match.path,
-            match.start_line,
-            match.end_line,
-            symbol.qualified_name if symbol else "",
-            symbol.kind if symbol else "text",
+            symbol.path,
+            symbol.start_line,
+            symbol.end_line,
+            symbol.qualified_name,
+            symbol.kind,
             score,
-            match.ordinal,
-            match.hash,
+            symbol.ordinal,
+            chunk,
         )
+
+
+def _no_symbol(chunk: Candidate) -> StoredSymbol:
+    """What stands for a symbol where a chunk is about none."""
+    return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
 
 
 def _overlay(path: str, text: str) -> _Overlay:
     file = ingest.indexed(path, text, FileRecord(len(text), 0, "unsaved"))
-    counts = tuple((Counter(c.name_terms), Counter(c.body_terms)) for c in file.chunks)
-    return _Overlay(file, text, counts)
+    candidates = (
+        Candidate(
+            path,
+            chunk.ordinal,
+            chunk.start_line,
+            chunk.end_line,
+            chunk.hash,
+            " ".join(chunk.name_terms),
+            " ".join(chunk.body_terms),
+        )
+        for chunk in file.chunks
+    )
+    return _Overlay(file, text, tuple(map(_Scored.of, candidates)))
 
 
 def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:

@@ -5,22 +5,21 @@ Pure but for what it is given. Knows no store and no ranking.
 
 import hashlib
 
-from lsp_assist.codebase import files, lexical
+from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
 from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
 
-__all__ = ["digest", "indexed", "is_wanted", "language_name", "left_out"]
+__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
 
 
-def is_wanted(path: str) -> bool:
-    """Whether a name says that the file may be indexed.
+def is_wanted(name: str) -> bool:
+    """Whether a file's name says that it may be indexed.
 
     A script without a suffix is looked into: its first line tells.
     """
-    name = path.rpartition("/")[2]
-    return not files.is_secret(path) and ("." not in name or language_of(path) is not None)
+    return "." not in name or language_of(name) is not None
 
 
 def language_name(path: str) -> str:
@@ -29,9 +28,26 @@ def language_name(path: str) -> str:
     return language.name if language else ""
 
 
-def digest(contents: files.Contents | files.Skipped) -> str:
+def may_refer(path: str, other: str) -> bool:
+    """Whether code of one file can name what the other defines: both are in one language."""
+    return _family(language_name(path)) == _family(language_name(other))
+
+
+def _family(language: str) -> str:
+    return _FAMILIES.get(language, language)
+
+
+_FAMILIES = {"typescript": "javascript", "tsx": "javascript", "cpp": "c"}
+
+
+def is_within(symbol: StoredSymbol, start_line: int, end_line: int) -> bool:
+    """Whether a symbol lies wholly between two lines, both included."""
+    return start_line <= symbol.start_line and symbol.end_line <= end_line
+
+
+def digest(contents: reading.Contents | reading.Skipped) -> str:
     """Names a file's text; empty for one that is left out."""
-    if isinstance(contents, files.Skipped):
+    if isinstance(contents, reading.Skipped):
         return ""
     text = contents.text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).hexdigest()
@@ -67,7 +83,10 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
     path_terms = lexical.terms(path)
     chunks = []
     for chunk in outlined.chunks:
+        # A chunk is found by what it defines: its own symbol, and the small ones within it.
         name = symbols[chunk.symbol].qualified_name if chunk.symbol >= 0 else ""
+        defined = (s.name for s in symbols if is_within(s, chunk.start_line, chunk.end_line))
+        names = dict.fromkeys([name, *defined])
         body = "\n".join(lines[chunk.start_line : chunk.end_line + 1])
         chunks.append(
             IndexedChunk(
@@ -75,7 +94,7 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
                 chunk.start_line,
                 chunk.end_line,
                 chunk.text_hash,
-                name_terms=(*path_terms, *lexical.terms(name)),
+                name_terms=(*path_terms, *lexical.terms(" ".join(names))),
                 body_terms=tuple(lexical.terms(body)),
             )
         )

@@ -64,17 +64,22 @@ class Corpus:
         self._document_frequency = document_frequency
 
     def idf(self, term: str) -> float:
-        """Weight of a term as in FTS5: one in more than half of all documents weighs nothing."""
+        """Weight of a term, more than 0 for any: in a small workspace every word is a common one.
+
+        Source: BM25 as Lucene has it, log(1 + (N - n + 0.5) / (n + 0.5)).
+        """
         n = self._document_frequency.get(term, 0)
-        return max(math.log((self.n_documents - n + 0.5) / (n + 0.5)), 1e-6)
+        return math.log1p((self.n_documents - n + 0.5) / (n + 0.5))
 
 
 def bm25(
     query: Sequence[str], columns: Iterable[tuple[float, Counter[str]]], corpus: Corpus
 ) -> float:
-    """Score of a document of weighted columns for a query; equal to FTS5's `-bm25()`.
+    """Score of a document of weighted columns for a query.
 
-    Source: https://www.sqlite.org/fts5.html#the_bm25_function (k1 = 1.2, b = 0.75).
+    Source: https://www.sqlite.org/fts5.html#the_bm25_function (k1 = 1.2, b = 0.75), but for `idf`:
+    FTS5 gives words that more than half of all documents hold no weight, and ranks a small
+    workspace by chance.
     """
     columns = list(columns)
     n_terms = sum(counts.total() for _, counts in columns)

@@ -17,7 +17,7 @@ from pathlib import Path
 from lsp_assist.errors import IndexUnusable
 
 __all__ = [
-    "ChunkMatch",
+    "Candidate",
     "Counts",
     "FileRecord",
     "IndexedChunk",
@@ -130,15 +130,17 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkMatch:
-    """A chunk that matches a query, the larger its score the better."""
+class Candidate:
+    """A chunk that holds a term of a query, with its terms, to be scored."""
 
     path: str
     ordinal: int
     start_line: int
     end_line: int
     hash: str
-    score: float
+    name: str
+    """Terms of its path and symbol, separated by spaces."""
+    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,20 +215,18 @@ class Store:
         rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
         return n_chunks, n_terms, Counter(dict(rows))
 
-    def search(self, query: Sequence[str], limit: int) -> list[ChunkMatch]:
-        """The best chunks for these terms by BM25, best first."""
+    def search(self, query: Sequence[str], limit: int) -> list[Candidate]:
+        """The chunks that hold any of these terms, the most promising first by FTS5's BM25."""
         if not query:
             return []
         match = " OR ".join(f'"{term}"' for term in query)
         rows = self._read(
-            "SELECT path, ordinal, start_line, end_line, chunks.hash, score FROM ("
-            "  SELECT rowid, -bm25(words, ?, 1.0) AS score FROM words WHERE words MATCH ?"
-            "  ORDER BY bm25(words, ?, 1.0) LIMIT ?"
-            ") AS found JOIN chunks ON chunks.id = found.rowid JOIN files ON files.id = file_id"
-            " ORDER BY score DESC, path, start_line",
-            (NAME_WEIGHT, match, NAME_WEIGHT, limit),
+            "SELECT path, ordinal, start_line, end_line, chunks.hash, name, body"
+            " FROM words JOIN chunks ON chunks.id = words.rowid JOIN files ON files.id = file_id"
+            " WHERE words MATCH ? ORDER BY bm25(words, ?, 1.0) LIMIT ?",
+            (match, NAME_WEIGHT, limit),
         )
-        return [ChunkMatch(*row) for row in rows]
+        return [Candidate(*row) for row in rows]
 
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""

@@ -46,12 +46,14 @@ def query_of(question: str, selection: Selection | None) -> str:
 
 async def pick(
     selection: Selection | None,
+    selected: Passage | None,
     passages: Sequence[Passage],
     budget_tokens: int | None,
     count: Callable[[str], Awaitable[int]],
 ) -> Picked:
     """The selection and the passages, best first, as long as they fit; None is no limit.
 
+    `selected` is the symbol that the selection is about, where the index knows it.
     The selection is what the question is about and is shown whole, even over the budget: then the
     model says by how much, and nothing was cut in silence.
     """
@@ -59,7 +61,7 @@ async def pick(
     left_out: list[Source] = []
     n_tokens = 0
     if selection is not None:
-        pieces.append(_selected(selection, passages))
+        pieces.append(_selected(selection, selected))
         n_tokens += await count(pieces[0].text)
     for passage in passages:
         segment = _found(passage)
@@ -75,16 +77,15 @@ async def pick(
     return Picked(tuple(pieces), tuple(left_out))
 
 
-def _selected(selection: Selection, passages: Sequence[Passage]) -> Segment:
-    inside = next((p for p in passages if _is_inside(_source(p), selection)), None)
+def _selected(selection: Selection, about: Passage | None) -> Segment:
     source = Source(
         selection.path,
         selection.start_line,
         selection.end_line,
-        inside.hit.symbol if inside else "",
+        about.hit.symbol if about else "",
         selection.root,
     )
-    facts = _facts(inside) if inside else None
+    facts = _facts(about) if about else None
     return prompt.selection_segment(source, selection.language, selection.text, facts)
 
 

@@ -22,7 +22,7 @@ __all__ = ["Question", "Selection", "Workbench", "answer"]
 
 logger = logging.getLogger(__name__)
 
-MAX_PASSAGES = 12
+MAX_PASSAGES = 8
 MAX_QUESTION_CHARS = 200_000
 # A share of the window for what is found now; the rest is for the turns that follow.
 PIECES_SHARE = 0.4
@@ -51,6 +51,8 @@ class Workbench:
     """Why this model answers."""
     find: Callable[[str, int], Awaitable[Sequence[Passage]]]
     """The best places for a query, with their text as it stands now."""
+    symbol_at: Callable[[Selection], Awaitable[Passage | None]]
+    """The symbol that a selection is about."""
 
 
 def check(question: Question) -> None:
@@ -82,9 +84,10 @@ async def answer(
     check(question)
     yield Step("Searching the workspace")
     passages = await bench.find(pick.query_of(question.text, question.selection), MAX_PASSAGES)
+    selected = await bench.symbol_at(question.selection) if question.selection else None
     window = await bench.model.window()
     budget = None if window is None else int((window - bench.sampling.max_tokens) * PIECES_SHARE)
-    picked = await pick.pick(question.selection, passages, budget, bench.model.count)
+    picked = await pick.pick(question.selection, selected, passages, budget, bench.model.count)
     text = question.text if question.text.strip() else _default_question(question.mode)
     message = prompt.question_message(picked.pieces, modes.instructions(question.mode), text)
     sources = tuple(s.source for s in picked.pieces if s.source is not None)

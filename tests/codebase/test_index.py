@@ -60,9 +60,25 @@ def found(index: Index, query: str) -> list[tuple[str, str]]:
 
 def test_a_question_finds_the_place_that_answers_it(index: Index) -> None:
     hits = index.search("Where is a failed request counted?", 10)
-    assert (hits[0].path, hits[0].symbol) == ("src/retry.py", "Retry.increment")
-    assert (hits[0].start_line, hits[0].end_line) == (6, 11)
+    assert (hits[0].path, hits[0].symbol) == ("src/retry.py", "Retry")
+    assert (hits[0].start_line, hits[0].end_line) == (3, 13)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_named_symbol_is_found_within_the_chunk_of_a_small_class(index: Index) -> None:
+    hit = index.search("where does increment happen", 10)[0]
+    assert (hit.symbol, hit.start_line, hit.end_line) == ("Retry.increment", 6, 10)
+
+
+def test_a_selection_is_about_a_symbol_within_or_around_it(index: Index) -> None:
+    def symbol(start: int, end: int) -> str:
+        found = index.symbol_at("src/retry.py", start, end)
+        return found.hit.symbol if found else ""
+
+    assert symbol(6, 10) == "Retry.increment"
+    assert symbol(8, 8) == "Retry.increment"
+    assert symbol(0, 99) == "Retry"
+    assert symbol(0, 0) == ""
 
 
 def test_a_passage_has_the_text_and_who_calls_whom(index: Index) -> None:
@@ -174,7 +190,7 @@ def test_a_stopped_refresh_keeps_what_it_did_and_goes_on_from_there(tmp_path: Pa
     second = index.refresh()
     assert second.is_complete
     assert first.n_changed + second.n_changed == 120
-    assert len(index.search("function_7", 5)) == 1
+    assert index.search("function_7", 5)[0].symbol == "function_7"
     index.close()
 
 
@@ -188,8 +204,8 @@ def test_a_question_during_the_first_refresh_is_answered_from_what_is_there(tmp_
 
     def ask(progress: Progress) -> None:
         if progress.n_done == 100:
-            seen.append(bool(index.search("function_000", 5)))
-            seen.append(bool(index.search("function_199", 5)))
+            seen.append(("m000.py", "function_000") in found(index, "function_000"))
+            seen.append(("m199.py", "function_199") in found(index, "function_199"))
 
     index.refresh(ask)
     assert seen == [True, False]

@@ -47,7 +47,7 @@ def test_what_was_put_is_found(store: Store) -> None:
     store.put([file("a.py", "alpha", "beta", calls=("gamma",)), file("b.py", "gamma")])
     found = store.search(["gamma"], 10)
     assert [(match.path, match.ordinal) for match in found] == [("b.py", 0)]
-    assert found[0].score > 0
+    assert (found[0].name, found[0].body) == ("gamma", "def gamma")
     assert [s.name for s in store.symbols_of("a.py")] == ["alpha", "beta"]
     assert [s.path for s in store.symbols_named("gamma")] == ["b.py"]
     assert [(s.name, line) for s, line in store.users_of("gamma")] == [("alpha", 0)]

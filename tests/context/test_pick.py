@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lsp_assist.codebase.index import Passage
-from lsp_assist.codebase.ranking import Hit
+from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import StoredSymbol
 from lsp_assist.context import pick
 from lsp_assist.context.pick import Selection
@@ -12,7 +12,8 @@ ROOT = Path("/workspace")
 
 
 def passage(name: str, line: int, text: str = "def f(): ...\n") -> Passage:
-    hit = Hit(ROOT, "a.py", line, line + 2, name, "function", 1.0, 0, "hash")
+    chunk = ChunkRef(0, line, line + 2, "hash")
+    hit = Hit(ROOT, "a.py", line, line + 2, name, "function", 1.0, 0, chunk)
     caller = StoredSymbol("b.py", 3, "g", "g", "function", 7, 9)
     return Passage(hit, "python", text, f"def {name}()", "Does it.", (caller,))
 
@@ -22,21 +23,23 @@ async def words(text: str) -> int:
 
 
 async def test_without_a_limit_everything_is_shown_in_order() -> None:
-    picked = await pick.pick(None, [passage("f", 0), passage("g", 5)], None, words)
+    picked = await pick.pick(None, None, [passage("f", 0), passage("g", 5)], None, words)
     assert [s.source.symbol for s in picked.pieces if s.source] == ["f", "g"]
     assert picked.left_out == ()
 
 
 async def test_what_does_not_fit_is_listed_and_a_smaller_one_still_comes() -> None:
     large = passage("large", 5, "word " * 500)
-    picked = await pick.pick(None, [passage("f", 0), large, passage("g", 9)], 60, words)
+    picked = await pick.pick(None, None, [passage("f", 0), large, passage("g", 9)], 60, words)
     assert [s.source.symbol for s in picked.pieces if s.source] == ["f", "g"]
     assert [source.symbol for source in picked.left_out] == ["large"]
 
 
 async def test_the_selection_comes_first_and_brings_the_facts_of_its_symbol() -> None:
     selection = Selection("a.py", 0, 4, "def f(): ...\n", "python", str(ROOT))
-    picked = await pick.pick(selection, [passage("g", 9), passage("f", 1)], None, words)
+    picked = await pick.pick(
+        selection, passage("f", 1), [passage("g", 9), passage("f", 1)], None, words
+    )
     assert [segment.kind for segment in picked.pieces] == ["selection", "hit"]
     facts = picked.pieces[0].facts
     assert facts is not None
@@ -46,7 +49,7 @@ async def test_the_selection_comes_first_and_brings_the_facts_of_its_symbol() ->
 
 async def test_the_selection_is_never_cut() -> None:
     selection = Selection("a.py", 0, 4, "word " * 500, "python", str(ROOT))
-    picked = await pick.pick(selection, [passage("g", 9)], 10, words)
+    picked = await pick.pick(selection, None, [passage("g", 9)], 10, words)
     assert selection.text.strip() in picked.pieces[0].text
     assert [source.symbol for source in picked.left_out] == ["g"]
 
