@@ -16,7 +16,7 @@ def command(stdio: bool, tcp: str | None) -> None:
         raise click.UsageError("--stdio and --tcp exclude each other.")
     from lsp_assist.cli import terminal
     from lsp_assist.errors import AssistError
-    from lsp_assist.server.app import serve
+    from lsp_assist.server import serve
 
     try:
         sys.exit(serve(tcp=tcp))

@@ -1,0 +1,369 @@
+"""The language server: its life, the text of open documents, and which message goes where.
+
+Everything that it knows of the user's code it tells the assistant, which does the work. Nothing
+here waits for the assistant on the way of a notification: order is kept by doing little.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from lsprotocol import types
+from pygls.capabilities import ServerCapabilitiesBuilder
+from pygls.lsp.server import LanguageServer
+
+import lsp_assist
+from lsp_assist.assistant import Assistant, Progress
+from lsp_assist.codebase.documents import Change, Encoding, Position, Range
+from lsp_assist.errors import AssistError, BadInput
+from lsp_assist.server import actions, logs, options, parent, places
+from lsp_assist.server.chat import Turns
+from lsp_assist.server.chat_files import ChatFiles
+from lsp_assist.server.client import Client
+from lsp_assist.server.protocol import (
+    ASK,
+    CANCEL,
+    EXPERIMENTAL,
+    SEARCH,
+    STATUS,
+    VERSION,
+    Found,
+    SearchParams,
+    SearchResult,
+    structure,
+    unstructure,
+)
+from lsp_assist.server.rpc import Connection, Phase, converter
+from lsp_assist.server.tasks import Tasks
+from lsp_assist.server.wire import frames
+
+__all__ = ["AssistServer"]
+
+logger = logging.getLogger(__name__)
+
+MAX_HITS = 200
+MAX_SAVED_BYTES = 100_000_000
+_CLOSE_S = 5.0
+_LINGER_S = 15.0
+
+_ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32": "utf-32"}
+
+
+class AssistServer(LanguageServer):
+    """The server of one client, from its first message to its last."""
+
+    protocol: Connection
+
+    def __init__(
+        self, overrides: options.Options, make_assistant: options.OpenAssistant = Assistant
+    ) -> None:
+        """`overrides` are settings that win over the client's, as `config.resolve` takes them."""
+        super().__init__(
+            "lsp-assist",
+            lsp_assist.__version__,
+            protocol_cls=Connection,
+            converter_factory=converter,
+        )
+        self._overrides = overrides
+        self._make_assistant = make_assistant
+        self._client = Client(self.protocol)
+        self._tasks = Tasks()
+        self._turns = Turns(self.protocol, self._tasks)
+        self._assistant: Assistant | None = None
+        self._chats: ChatFiles | None = None
+        self._indexing: asyncio.Task[None] | None = None
+        self._warnings: list[str] = []
+        self._stopped = asyncio.Event()
+        self._exit_code = 1
+        self._process_id: int | None = None
+        self.protocol.handlers = self._handlers()
+
+    async def serve(self, reader: asyncio.StreamReader) -> int:
+        """Handle messages until the client says goodbye or is gone; the exit code."""
+        reading = asyncio.ensure_future(self._read(reader))
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            stopped.cancel()
+            await asyncio.gather(reading, stopped, return_exceptions=True)
+            await self._close()
+        return self._exit_code
+
+    def stop(self, exit_code: int) -> None:
+        """End `serve`."""
+        if not self._stopped.is_set():
+            self._exit_code = exit_code
+            self._stopped.set()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        async with aclosing(frames(reader)) as bodies:
+            async for body in bodies:
+                self.protocol.receive(body)
+                if self._stopped.is_set():
+                    return
+        self.stop(0 if self.protocol.phase == "shutdown" else 1)
+
+    async def _close(self) -> None:
+        self.protocol.hang_up()
+        await self._tasks.cancel()
+        if self._assistant is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._assistant.close()
+            except TimeoutError:
+                logger.warning("The assistant did not close within %.0f s.", _CLOSE_S)
+
+    def _handlers(self) -> dict[str, Callable[[Any], object]]:
+        return {
+            types.INITIALIZE: self._initialize,
+            types.INITIALIZED: self._initialized,
+            types.SHUTDOWN: self._shutdown,
+            types.EXIT: self._exit,
+            types.SET_TRACE: _ignore,
+            types.WORKSPACE_DID_CHANGE_CONFIGURATION: _ignore,
+            types.TEXT_DOCUMENT_DID_OPEN: self._did_open,
+            types.TEXT_DOCUMENT_DID_CHANGE: self._did_change,
+            types.TEXT_DOCUMENT_DID_SAVE: self._did_save,
+            types.TEXT_DOCUMENT_DID_CLOSE: self._did_close,
+            types.WORKSPACE_DID_CHANGE_WATCHED_FILES: self._did_change_watched_files,
+            types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: self._did_change_folders,
+            types.WINDOW_WORK_DONE_PROGRESS_CANCEL: self._cancel_progress,
+            types.TEXT_DOCUMENT_CODE_ACTION: self._code_action,
+            types.TEXT_DOCUMENT_CODE_LENS: self._code_lens,
+            types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
+            ASK: self._ask,
+            CANCEL: self._turns.cancel,
+            SEARCH: self._search,
+            STATUS: self._status,
+        }
+
+    @property
+    def assistant(self) -> Assistant:
+        """The assistant; there is one between the answers to `initialize` and `shutdown`."""
+        assert self._assistant is not None, self.protocol.phase
+        return self._assistant
+
+    @property
+    def chats(self) -> ChatFiles:
+        """The chat documents."""
+        assert self._chats is not None, self.protocol.phase
+        return self._chats
+
+    # The life of a server
+
+    def _initialize(
+        self, params: types.InitializeParams
+    ) -> Coroutine[Any, Any, types.InitializeResult]:
+        self.protocol.phase = "initializing"
+        return self._open(params)
+
+    async def _open(self, params: types.InitializeParams) -> types.InitializeResult:
+        phase: Phase = "new"
+        try:
+            roots, warnings = options.folders(params)
+            chosen = options.settings(
+                params.initialization_options, self._overrides, roots[0] if roots else None
+            )
+            problem = logs.configure(chosen.log)
+            assistant = options.open_assistant(self._make_assistant, chosen, roots)
+            self._warnings = [
+                *warnings,
+                *assistant.settings.warnings,
+                *([problem] if problem else []),
+            ]
+            await assistant.start()
+            self._assistant = assistant
+            phase = "running"
+        finally:
+            self.protocol.phase = phase
+        self._client.capabilities = params.capabilities
+        picked = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
+        self._client.encoding = _ENCODINGS[str(getattr(picked, "value", picked))]
+        self._chats = ChatFiles(assistant, self._client, self._turns, self._tasks)
+        if params.process_id is not None:
+            self._tasks.start(self._outlive(params.process_id), "watching the editor")
+        return types.InitializeResult(
+            capabilities=self._capabilities(picked),
+            server_info=types.ServerInfo(self.name, self.version),
+        )
+
+    def _capabilities(self, encoding: types.PositionEncodingKind | str) -> types.ServerCapabilities:
+        code_actions = types.CodeActionOptions(code_action_kinds=list(actions.KINDS))
+        builder = ServerCapabilitiesBuilder(
+            self._client.capabilities,
+            set(self.protocol.handlers),
+            {types.TEXT_DOCUMENT_CODE_ACTION: code_actions},
+            list(actions.COMMANDS),
+            types.TextDocumentSyncKind.Incremental,
+            None,
+            encoding,
+        )
+        capabilities: types.ServerCapabilities = builder.build()  # type: ignore[no-untyped-call]
+        capabilities.experimental = EXPERIMENTAL
+        return capabilities
+
+    def _initialized(self, _params: object) -> None:
+        if self._warnings:
+            self._client.tell("\n".join(self._warnings), types.MessageType.Warning)
+        self._tasks.start(self._watch_and_index(), "the first index")
+
+    async def _watch_and_index(self) -> None:
+        self.assistant.watches_files = await self._client.watch_files()
+        self._index()
+
+    def _shutdown(self, _params: object) -> None:
+        self.protocol.phase = "shutdown"
+        self.protocol.cancel_requests()
+
+    def _exit(self, _params: object) -> None:
+        self.stop(0 if self.protocol.phase == "shutdown" else 1)
+
+    async def _outlive(self, process_id: int) -> None:
+        await parent.has_ended(process_id)
+        logger.warning("The editor (process %d) is gone; so is its server.", process_id)
+        # Nobody would end a process that does not end by itself.
+        last = threading.Timer(_LINGER_S, os._exit, (1,))
+        last.daemon = True
+        last.start()
+        self.stop(1)
+
+    # The index
+
+    def _index(self) -> None:
+        """Bring the index up to date in the background; anew if that is under way."""
+        if self._indexing is not None:
+            self._indexing.cancel()
+        self._indexing = self._tasks.start(self._refresh(), "indexing")
+
+    async def _refresh(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with self._client.progress("Indexing", task.cancel) as bar:
+            await bar.begin()
+
+            def report(progress: Progress) -> None:
+                bar.report(progress.n_done, progress.n_total)
+
+            try:
+                await self.assistant.refresh(report)
+            except AssistError as error:
+                self._client.tell(str(error), types.MessageType.Error)
+
+    def _cancel_progress(self, params: types.WorkDoneProgressCancelParams) -> None:
+        self._client.cancel_progress(params.token)
+
+    def _did_change_watched_files(self, params: types.DidChangeWatchedFilesParams) -> None:
+        for change in params.changes:
+            if path := places.path_of(change.uri):
+                self.assistant.file_changed(path)
+
+    def _did_change_folders(self, params: types.DidChangeWorkspaceFoldersParams) -> None:
+        for folder in params.event.removed:
+            if path := places.path_of(folder.uri):
+                self.assistant.remove_root(path)
+        for folder in params.event.added:
+            try:
+                if path := places.path_of(folder.uri):
+                    self.assistant.add_root(path)
+            except AssistError as error:
+                self._client.tell(str(error), types.MessageType.Warning)
+        self._index()
+
+    # Documents
+
+    def _did_open(self, params: types.DidOpenTextDocumentParams) -> None:
+        said = params.text_document
+        self.assistant.documents.open(
+            said.uri, places.path_of(said.uri), said.language_id, said.version, said.text
+        )
+        self._document_changed(said.uri)
+
+    def _did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+        changes = [_change(change) for change in params.content_changes]
+        said = params.text_document
+        self.assistant.documents.change(said.uri, said.version, changes, self._client.encoding)
+        self._document_changed(said.uri)
+
+    def _did_save(self, params: types.DidSaveTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        document = self.assistant.documents.get(uri)
+        text = params.text
+        if text is None and document is not None and document.is_out_of_sync and document.path:
+            text = places.read_text(document.path, MAX_SAVED_BYTES)
+        if document is not None:
+            self.assistant.documents.save(uri, text)
+            self._document_changed(uri)
+        if path := places.path_of(uri):
+            self.assistant.file_changed(path)
+
+    def _did_close(self, params: types.DidCloseTextDocumentParams) -> None:
+        self.assistant.documents.close(params.text_document.uri)
+        self._document_changed(params.text_document.uri)
+
+    def _document_changed(self, uri: str) -> None:
+        self.assistant.document_changed(uri)
+        self.chats.document_changed()
+
+    # Requests
+
+    def _ask(self, params: object) -> Awaitable[object]:
+        return self._turns.ask(self.assistant, self._client.encoding, params)
+
+    def _search(self, params: object) -> Awaitable[object]:
+        asked = structure(SearchParams, params)
+        if not asked.query.strip():
+            raise BadInput("`query` must not be empty", field="query")
+        if not 1 <= asked.limit <= MAX_HITS:
+            raise BadInput(f"`limit` must be from 1 to {MAX_HITS}", field="limit")
+        return self._hits(asked)
+
+    async def _hits(self, asked: SearchParams) -> object:
+        hits = await self.assistant.search(asked.query, asked.limit)
+        found = [
+            Found(
+                uri=places.uri_of(self.assistant, str(hit.root), hit.path),
+                path=hit.path,
+                start_line=hit.start_line,
+                end_line=hit.end_line,
+                symbol=hit.symbol,
+                kind=hit.kind,
+                score=hit.score,
+            )
+            for hit in hits
+        ]
+        return unstructure(SearchResult(tuple(found)))
+
+    async def _status(self, _params: object) -> object:
+        status = await self.assistant.status()
+        return {"protocol": VERSION, **unstructure(status)}
+
+    def _code_action(
+        self, params: types.CodeActionParams
+    ) -> list[types.Command | types.CodeAction]:
+        return actions.code_actions(self.assistant, self._client, self.chats, params)
+
+    def _code_lens(self, params: types.CodeLensParams) -> list[types.CodeLens]:
+        return actions.code_lenses(self.chats, params.text_document.uri)
+
+    def _execute_command(self, params: types.ExecuteCommandParams) -> object:
+        return actions.execute(self.assistant, self._client, self._turns, self.chats, params)
+
+
+def _ignore(_params: object) -> None:
+    """Nothing is to be done; the message is known all the same."""
+
+
+def _change(change: types.TextDocumentContentChangeEvent) -> Change:
+    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+        return Change(change.text)
+    start, end = change.range.start, change.range.end
+    return Change(
+        change.text,
+        Range(Position(start.line, start.character), Position(end.line, end.character)),
+    )
