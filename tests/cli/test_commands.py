@@ -161,8 +161,8 @@ def test_doctor_says_what_is_there(root: Path, model: Path, tmp_path: Path) -> N
         (("index", "/nowhere"), "name the folder"),
         (("ask",), "Missing argument"),
         (("nope",), "No such command"),
-        (("serve", "--tcp", "0.0.0.0:1"), "loopback"),
-        (("serve", "--tcp", "many"), "PORT"),
+        (("serve", "--tcp", "0.0.0.0:1"), "use 127.0.0.1"),
+        (("serve", "--tcp", "many"), "use `host:port`"),
     ],
 )
 def test_bad_input_ends_with_2_and_a_remedy(
