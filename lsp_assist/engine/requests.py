@@ -3,7 +3,7 @@
 Knows no HTTP, no llama.cpp and no thread.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Literal
@@ -51,7 +51,7 @@ class GenerateRequest:
     model: str
     prompt: tuple[Turn, ...] | str | tuple[int, ...]
     """A conversation for the chat template, or a text or tokens as they are."""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     """`max_tokens` 0 is a warm-up: the prompt is prefilled and nothing generated."""
     priority: Priority = Priority.QUESTION
     n: int = 1
@@ -62,7 +62,7 @@ class GenerateRequest:
     """How many alternatives to report for each token, 0 for no log probabilities at all."""
     adapters: tuple[Adapter, ...] = ()
     is_speculative: bool = False
-    """Of a warm-up: also sample the first tokens, on a fork, and keep them for the same question."""
+    """Of a warm-up: also sample the first tokens on a fork, kept for the same question."""
 
 
 @dataclass(frozen=True, slots=True)
