@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.engine.templates import CHATML
 
-__all__ = ["SPECIAL", "Tokenizer", "make_model"]
+__all__ = ["SPECIAL", "Tokenizer", "add_byte_pairs", "make_model"]
 
 Tokenizer = Literal["bpe", "sentencepiece"]
 
@@ -72,7 +72,7 @@ def make_model(
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    add = _add_byte_pairs if tokenizer == "bpe" else _add_sentencepiece
+    add = add_byte_pairs if tokenizer == "bpe" else _add_sentencepiece
     size = add(writer, n_vocab)
     writer.add_vocab_size(size)
     if template is not None:
@@ -107,8 +107,8 @@ def make_model(
     return path
 
 
-def _add_byte_pairs(writer: gguf.GGUFWriter, n_vocab: int) -> int:
-    """A byte-level BPE as of GPT-2 and Qwen; the size of the vocabulary."""
+def add_byte_pairs(writer: gguf.GGUFWriter, n_vocab: int) -> int:
+    """A byte-level BPE as of GPT-2 and Qwen, padded to `n_vocab`; returns its size."""
     merges = _merges(_CORPUS, 200)
     tokens = [*_BYTES.values(), *("".join(pair) for pair in merges), *SPECIAL]
     n_plain = len(tokens) - len(SPECIAL)
