@@ -56,8 +56,11 @@ def make_model(
     tokenizer: Tokenizer = "bpe",
     seed: int = 1,
     n_vocab: int = 0,
+    is_pooled: bool = False,
 ) -> Path:
-    """The path, where a model stands now. `n_vocab` pads the vocabulary with unused tokens."""
+    """The path, where a model stands now. `n_vocab` pads the vocabulary with unused tokens; one
+    that `is_pooled` is for embeddings.
+    """
     writer = gguf.GGUFWriter(str(path), "llama")
     n_layers, n_heads, n_kv_heads, n_ff = 2, 2, 1, 128
     n_embd = n_heads * head_dim
@@ -72,6 +75,8 @@ def make_model(
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    if is_pooled:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
     add = add_byte_pairs if tokenizer == "bpe" else _add_sentencepiece
     size = add(writer, n_vocab)
     writer.add_vocab_size(size)
