@@ -42,7 +42,7 @@ class Shape:
 LARGE = Shape("qwen2.5-0.5b", "qwen2", 24, 896, 14, 2, 64, 4864, 151_936, 32_768, 1e6, True)
 MICRO = Shape("micro-15m", "llama", 8, 384, 6, 2, 64, 1024, 8192, 4096, 1e4, False)
 
-_VERSION = 1
+_VERSION = 2
 """To be raised when the files of a shape change."""
 
 
@@ -78,7 +78,8 @@ def _write(path: Path, shape: Shape) -> None:
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    writer.add_vocab_size(add_byte_pairs(writer, shape.n_vocab))
+    # A random model says any token; each is to be seen as a piece of text.
+    writer.add_vocab_size(add_byte_pairs(writer, shape.n_vocab, gguf.TokenType.NORMAL))
     writer.add_chat_template(CHATML)
     _add_tensors(writer, shape)
     writer.write_header_to_file()

@@ -112,7 +112,9 @@ def make_model(
     return path
 
 
-def add_byte_pairs(writer: gguf.GGUFWriter, n_vocab: int) -> int:
+def add_byte_pairs(
+    writer: gguf.GGUFWriter, n_vocab: int, padding: gguf.TokenType = gguf.TokenType.UNUSED
+) -> int:
     """A byte-level BPE as of GPT-2 and Qwen, padded to `n_vocab`; returns its size."""
     merges = _merges(_CORPUS, 200)
     tokens = [*_BYTES.values(), *("".join(pair) for pair in merges), *SPECIAL]
@@ -120,7 +122,7 @@ def add_byte_pairs(writer: gguf.GGUFWriter, n_vocab: int) -> int:
     types = [gguf.TokenType.NORMAL] * n_plain + [gguf.TokenType.CONTROL] * len(SPECIAL)
     for index in range(len(tokens), n_vocab):
         tokens.append(f"[PAD{index}]")
-        types.append(gguf.TokenType.UNUSED)
+        types.append(padding)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
