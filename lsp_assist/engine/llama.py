@@ -212,6 +212,11 @@ class Context:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
             if head_dim and head_dim % _Q8_0_BLOCK == 0:
                 params.type_k = llama.GGML_TYPE_Q8_0
+        self.layout = (
+            f"flash={params.flash_attn_type} k={params.type_k} v={params.type_v} "
+            f"gpu={weights.is_on_gpu}"
+        )
+        """What states of sequences must have in common, beside the weights, to be exchanged."""
         recent_errors()
         self._context = llama.llama_init_from_model(weights.handle, params)
         if not self._context:
@@ -241,7 +246,12 @@ class Context:
         self._batch.n_tokens = 0
 
     def add(
-        self, tokens: Sequence[int], *, seq: int, position: int, wants_logits: bool = False
+        self,
+        tokens: "Sequence[int] | NDArray[np.int32]",
+        *,
+        seq: int,
+        position: int,
+        wants_logits: bool = False,
     ) -> int:
         """The batch index of the last of these tokens, which are put at `position` of a sequence.
 
@@ -249,7 +259,7 @@ class Context:
         """
         at: int = self._batch.n_tokens
         end = at + len(tokens)
-        assert tokens, "nothing to add"
+        assert len(tokens), "nothing to add"
         assert end <= self.n_batch, "more tokens than the batch holds"
         self._columns.fill(at, tokens, seq, position)
         if wants_logits:
@@ -425,7 +435,9 @@ class _Columns:
         # Each token's sequence ids are an allocation of their own.
         self._seq = [batch.seq_id[index] for index in range(n_batch)]
 
-    def fill(self, at: int, tokens: Sequence[int], seq: int, position: int) -> None:
+    def fill(
+        self, at: int, tokens: "Sequence[int] | NDArray[np.int32]", seq: int, position: int
+    ) -> None:
         end = at + len(tokens)
         self._token[at:end] = tokens
         self._position[at:end] = range(position, position + len(tokens))
