@@ -1,14 +1,15 @@
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from lsp_assist.engine.requests import Ended, GenerateRequest, Piece, Prefilled, Priority
-from lsp_assist.engine.service import Engine, EngineSettings
+from lsp_assist.engine.service import Engine, EngineSettings, EngineStatus
 from lsp_assist.engine.template import Turn
 from lsp_assist.errors import BadInput, ContextTooLong, ModelFileError, ModelUnavailable
 from lsp_assist.llm import Sampling
@@ -59,9 +60,7 @@ async def ask(engine: Engine, request: GenerateRequest) -> Said:
 
 def chat(*texts: str, sampling: Sampling = GREEDY, model: str = "tiny") -> GenerateRequest:
     """A conversation: user, assistant, user, ..."""
-    turns = tuple(
-        Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(texts)
-    )
+    turns = tuple(Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(texts))
     return GenerateRequest(model, turns, sampling)
 
 
@@ -124,10 +123,15 @@ async def cold(settings: EngineSettings, request: GenerateRequest) -> str:
     return said.text
 
 
+async def until(engine: Engine, condition: Callable[[EngineStatus], bool]) -> None:
+    """Waits until the figures of the engine say so."""
+    while not condition(await engine.status()):  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0)
+
+
 async def until_quiet(engine: Engine) -> None:
     """Waits until nothing runs, also nothing that nobody waits for."""
-    while (status := await engine.status()).n_running + status.n_waiting:
-        await asyncio.sleep(0)
+    await until(engine, lambda status: not status.n_running + status.n_waiting)
 
 
 async def test_a_fork_starts_while_its_parent_is_generating(
@@ -202,8 +206,7 @@ async def test_a_question_preempts_a_warm_up_which_goes_on_later(engine: Engine)
             return said
 
         warming = asyncio.create_task(run("warm-up", warm_up))
-        while not (await engine.status()).n_running:
-            await asyncio.sleep(0)
+        await until(engine, lambda status: status.n_running > 0)
         await run("question", chat(f"Question {attempt}"))
         said = await warming
         assert said.n_prompt > 1000
@@ -219,8 +222,7 @@ async def test_a_cancel_inside_the_prefill_keeps_what_was_computed(
     for attempt in range(50):
         asked = chat(f"{attempt} " + "Where is retry? " * 300)
         task = asyncio.create_task(ask(engine, asked))
-        while not (await engine.status()).n_resident_tokens > 300:
-            await asyncio.sleep(0)
+        await until(engine, lambda status: status.n_resident_tokens > 300)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -331,10 +333,8 @@ async def test_a_model_sleeps_when_nobody_asks_and_wakes_with_its_cache(
     engine = Engine(replace(settings, idle_sleep_s=0))
     asked = chat(QUESTION * 10)
     before = await ask(engine, asked)
-    while (await engine.models())[0].state != "asleep":
-        await asyncio.sleep(0)
-    while model_threads():
-        await asyncio.sleep(0)
+    await until(engine, lambda status: status.models[0].state == "asleep")
+    await until(engine, lambda _status: model_threads() == [])
     again = await ask(engine, asked)
     assert again.n_cached == again.n_prompt - 1
     assert again.text == before.text
@@ -382,8 +382,7 @@ async def test_closing_ends_what_runs_and_what_waits(settings: EngineSettings) -
     stream = engine.generate(chat("first", sampling=long))
     await anext(stream)
     waiting = asyncio.create_task(ask(engine, chat("second", sampling=long)))
-    while (await engine.status()).n_running + (await engine.status()).n_waiting < 2:
-        await asyncio.sleep(0)
+    await until(engine, lambda status: status.n_running + status.n_waiting == 2)
     await engine.close()
     with pytest.raises(ModelUnavailable):
         async for _ in stream:
@@ -396,3 +395,50 @@ async def test_closing_ends_what_runs_and_what_waits(settings: EngineSettings) -
     assert threads() == []
 
 
+@pytest.mark.slow
+async def test_a_thousand_requests_are_each_answered_once_or_taken_back(
+    settings: EngineSettings,
+) -> None:
+    """From eight clients that ask, warm, fork and leave, on a cache that is too small for them."""
+    small = replace(settings, n_ctx=512, kv_budget_tokens=1024)
+    engine = Engine(small)
+    reference: dict[tuple[object, int], str] = {}
+    n_answered = n_left = 0
+
+    async def client(seed: int) -> None:
+        nonlocal n_answered, n_left
+        random = Random(seed)
+        for _ in range(125):
+            topic = random.randrange(6)
+            context = f"{topic}: " + "Where is retry? " * random.choice([4, 20])
+            question = f"Question {random.randrange(4)}?"
+            sampling = replace(GREEDY, max_tokens=random.choice([0, 1, 6, 20]))
+            request = replace(
+                chat(context, "a", question, sampling=sampling),
+                priority=random.choice(list(Priority)),
+                is_speculative=random.random() < 0.5,
+                n=random.choice([1, 1, 1, 3]) if sampling.max_tokens else 1,
+            )
+            if random.random() < 0.4:
+                n_events = random.randrange(4)
+                async with aclosing(engine.generate(request)) as events:
+                    for _ in range(n_events):
+                        if isinstance(await anext(events), Ended):
+                            break
+                n_left += 1
+                continue
+            said = await ask(engine, request)
+            n_answered += 1
+            if sampling.max_tokens:
+                assert len({said.texts.get(n, "") for n in range(request.n)}) == 1
+                asked = (request.prompt, sampling.max_tokens)
+                assert reference.setdefault(asked, said.text) == said.text
+
+    await asyncio.gather(*map(client, range(8)))
+    assert n_answered + n_left == 1000
+    assert n_answered > 400
+    await until_quiet(engine)
+    status = await engine.status()
+    assert status.n_resident_tokens <= 1024
+    await engine.close()
+    assert threads() == []
