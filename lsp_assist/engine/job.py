@@ -122,9 +122,8 @@ class Job:
                 self.prefilled()
                 self.said_first()
             elif isinstance(event, Ended):
-                self.tell(replace(event, timings=self._timings()))
-                self.end()
-            else:
+                self._tell_end(replace(event, timings=self._timings()))
+            elif isinstance(event, Piece):
                 self.tell(event)
 
     def placed(self, n_cached: int) -> None:
@@ -143,15 +142,17 @@ class Job:
         """Notes that the first token was drawn."""
         self._first_at = self._first_at or time.perf_counter()
 
-    def tell(self, event: Event | Exception) -> None:
+    def tell(self, event: Event) -> None:
         """Gives an event to whoever asked; nothing after the last one."""
         if not self.is_ended and not self.is_cancelled:
             self._answer(event)
 
     def fail(self, error: Exception) -> None:
         """Ends everything with an error."""
-        self.tell(error)
+        is_silent = self.is_ended or self.is_cancelled
         self.end()
+        if not is_silent:
+            self._answer(error)
 
     def end(self) -> None:
         """Ends everything without a word."""
@@ -163,9 +164,15 @@ class Job:
         """Tells that a branch has ended with this text; with the last one the job has."""
         if branch.said:
             self._on_reply(text, branch.said)
-        self.tell(Ended(branch.index, reason, len(branch.said), self._timings()))
+        self._tell_end(Ended(branch.index, reason, len(branch.said), self._timings()))
+
+    def _tell_end(self, event: Ended) -> None:
+        """Whoever hears the last event finds the job ended."""
+        is_silent = self.is_ended or self.is_cancelled
         if not self.open_branches:
             self.end()
+        if not is_silent:
+            self._answer(event)
 
     def _timings(self) -> Timings:
         now = time.perf_counter()

@@ -131,11 +131,15 @@ class Ledger:
         return None
 
     def unrelated(self, seqs: Iterable[int]) -> list[int]:
-        """Idle sequences that share no cell with these, least recently used first."""
-        cells = {id(run.cells) for n in seqs for run in self._seqs[n].runs}
-        return [
-            n for n in self.idle() if all(id(run.cells) not in cells for run in self._seqs[n].runs)
-        ]
+        """Idle sequences that share less than half of their cells with any of these, least recently
+        used first. All chats share the first tokens of the template.
+        """
+        others = [self._seqs[n] for n in seqs]
+
+        def is_unrelated(seq: _Sequence) -> bool:
+            return all(2 * seq.n_shared(other) < seq.n_tokens for other in others)
+
+        return [n for n in self.idle() if is_unrelated(self._seqs[n])]
 
     def n_cells_of(self, seqs: Iterable[int]) -> int:
         """How many cells some sequences take together."""
@@ -286,6 +290,15 @@ class _Sequence:
             self._buffer = grown
         self._buffer[self.n_tokens : end] = tokens
         self.n_tokens = end
+
+    def n_shared(self, other: "_Sequence") -> int:
+        """How many cells are those of another sequence as well."""
+        n = 0
+        for mine, theirs in zip(self.runs, other.runs, strict=False):
+            if mine.cells is not theirs.cells:
+                break
+            n = min(mine.end, theirs.end)
+        return n
 
     def copy(self, source: "_Sequence", n_tokens: int) -> None:
         self.append(source.tokens[:n_tokens])

@@ -62,10 +62,13 @@ class Pool:
 
     # ---- sequences for requests
 
-    def acquire(self, tokens: Tokens, key: str, n_max: int) -> tuple[int, int] | None:
+    def acquire(
+        self, tokens: Tokens, key: str, n_max: int, n_reserved: int = 0
+    ) -> tuple[int, int] | None:
         """A sequence for these tokens, and how many of them it holds, at most `n_max`; now in use.
 
-        None while there is no sequence, or no room for the tokens, without disturbing one in use.
+        None while there is no sequence, or no room for the tokens and `n_reserved` more, without
+        disturbing one in use.
         """
         plan = self._ledger.plan(tokens, key, n_max)
         if plan is None:
@@ -77,7 +80,7 @@ class Pool:
             self._park_unrelated(len(tokens))
         if parts and parts[-1].end >= n_held + _MIN_RESTORED:
             n_held = self._restore(seq, tokens, parts)
-        if not self.make_room(len(tokens) - n_held):
+        if not self.make_room(len(tokens) - n_held + n_reserved):
             self.release(seq, is_draft=True)
             return None
         if self._is_crowding_slow:

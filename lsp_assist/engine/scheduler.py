@@ -241,12 +241,24 @@ class Scheduler:
         n_max = len(tokens) - 1 if job.wants_logits else len(tokens)
         if job.priority == Priority.QUESTION:
             self._drop_ahead()  # another question was expected
-        while (found := self._pool.acquire(tokens, job.key, n_max)) is None:
+        while True:
+            found = self._pool.acquire(tokens, job.key, n_max, self._n_reserved(branch))
+            if found is not None:
+                break
             if not self._give_way(branch):
                 return False
         branch.seq, branch.n_held = found
         job.placed(branch.n_held)
         return True
+
+    def _n_reserved(self, branch: Branch) -> int:
+        """Cells that those at work will need soon, beside those of this branch's tokens.
+
+        A branch that works alone takes what there is.
+        """
+        others = self._placed()
+        growing = sum(_growth(other) + other.n_left for other in others)
+        return growing + _growth(branch) if others else 0
 
     def _give_way(self, branch: Branch) -> bool:
         """Takes a sequence from what is less urgent; False if nothing is."""
@@ -269,7 +281,7 @@ class Scheduler:
         job, tokens = branch.job, branch.tokens(0, branch.n_tokens)
         n_max = len(tokens) - 1 if job.wants_logits else len(tokens)
         n_before = branch.n_held
-        if self._pool.n_ahead(tokens, job.key, n_max) <= n_before:
+        if self._pool.n_ahead(tokens, job.key, n_max) < n_before + _MIN_AHEAD:
             return
         self._pool.release(branch.seq, is_draft=True)
         branch.seq, branch.n_held = -1, 0
@@ -488,6 +500,15 @@ class Scheduler:
 
 _SAVE_AFTER_S = 1.0
 """Of quiet, before the cache is written to disk: a question is worth more than a file."""
+
+
+_MIN_AHEAD = 16
+_GROWTH = 64
+"""Tokens of a reply that there is room for when it begins; longer ones may have to wait."""
+
+
+def _growth(branch: Branch) -> int:
+    return min(_GROWTH, max(0, branch.job.max_tokens - len(branch.said)))
 
 
 def _closed_error() -> ModelUnavailable:

@@ -226,6 +226,8 @@ class StateStore:
                 if state is not None:
                     self._write(stored, state)
                 self._note_use(stored)
+                if state is not None:
+                    _sweep(self._root, self._budget_bytes)
             except OSError as error:
                 logger.warning("A KV state cannot be kept on disk: %s", error)
 
@@ -244,7 +246,6 @@ class StateStore:
             stored.is_on_disk = True
             self.n_written += 1
             self._trim()
-        _sweep(self._root, self._budget_bytes)
 
     def _note_use(self, stored: Stored) -> None:
         """Makes the files of a state and its parents the latest, the parents last."""
