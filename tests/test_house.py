@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 HOMES: dict[str, tuple[str, ...]] = {
     "anthropic": ("backends/anthropic.py",),
     "click": ("cli/",),
+    "httpx2": ("backends/",),
     "jinja2": ("engine/sandbox.py",),
     "lancedb": ("codebase/vectors.py",),
     "llama_cpp": ("engine/",),
@@ -38,11 +39,13 @@ HOMES: dict[str, tuple[str, ...]] = {
     "platformdirs": ("config.py",),
     "pygls": ("server/",),
     "rich": ("cli/",),
+    "starlette": ("engine/",),
     "sqlite3": ("chat/store.py", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
     "torch": ("micro/",),
     "tree_sitter": ("codebase/outline.py",),
     "tree_sitter_language_pack": ("codebase/outline.py",),
+    "uvicorn": ("engine/",),
 }
 
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "core", "misc"}
