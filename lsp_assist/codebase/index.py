@@ -41,6 +41,7 @@ CANDIDATES_PER_HIT = 6
 MIN_CANDIDATES = 200
 MAX_RELATED = 5
 
+_NAME = re.compile(r"\w+")
 _CALLABLE = frozenset({"function", "method", "constructor", "macro", "class", "struct"})
 
 
@@ -246,14 +247,14 @@ class Index:
             self._store.corpus(query_terms), (c.name + c.body for c in unsaved), query_terms
         )
         terms = frozenset(query_terms)
-        words = frozenset(re.findall(r"\w+", query.lower()))
+        spelled = lexical.spelled_names(query)
         symbols = {path: self._symbols_of(path) for path in {c.candidate.path for c in found}}
         hits = []
         for chunk in found:
             score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
             if score > 0:
                 path = chunk.candidate.path
-                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, words))
+                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, spelled))
         return ranking.best_of_each_symbol(hits)[:limit]
 
     def passage(self, hit: Hit) -> Passage | None:
@@ -312,41 +313,52 @@ class Index:
     # What is known about a symbol
 
     def callers(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols that use this one by name, nearest first.
+        """Symbols that use this one by name, nearest first, as far as that can be believed.
 
-        A name that several symbols share is believed only in the symbol's own file.
+        In its own file the name is enough. Elsewhere it must be the only one of its name, and a
+        method's type must be named there too: `append` is called everywhere.
         """
         if symbol.kind not in _CALLABLE:
             return []
         is_shared = len(self._named(symbol.name)) > 1
+        knowing = self._files_that_name(symbol)
         users = [
             user
             for user in self._users(symbol.name)
-            if ingest.may_refer(user.path, symbol.path)
-            and (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
-            and (user.path == symbol.path or not is_shared)
+            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
+            and (user.path == symbol.path or (not is_shared and _knows(user.path, symbol, knowing)))
         ]
         users.sort(key=lambda user: (user.path != symbol.path, ranking.is_test(user.path)))
         return users[:MAX_RELATED]
 
     def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols of this workspace that this one uses, in the order of use.
-
-        A name with several definitions is resolved in the symbol's own file or not at all.
-        """
+        """Symbols of this workspace that this one calls, in order, as far as can be believed."""
         found: dict[tuple[str, int], StoredSymbol] = {}
         for use in self._uses(symbol.path, symbol.ordinal):
             if use.kind != "call" or use.name in (symbol.name, "super"):
                 continue
-            named = [s for s in self._named(use.name) if ingest.may_refer(symbol.path, s.path)]
-            here = [definition for definition in named if definition.path == symbol.path]
-            candidates = here or named
-            if len(candidates) == 1:
-                target = candidates[0]
+            named = self._named(use.name)
+            candidates = [other for other in named if other.path == symbol.path] or named
+            if len(candidates) != 1:
+                continue
+            target = candidates[0]
+            if _knows(symbol.path, target, self._files_that_name(target)):
                 found.setdefault((target.path, target.ordinal), target)
             if len(found) == MAX_RELATED:
                 break
         return list(found.values())
+
+    def _files_that_name(self, symbol: StoredSymbol) -> set[str] | None:
+        """The files that name the type that a symbol belongs to; None where it belongs to none."""
+        *_, owner, _ = ["", *_NAME.findall(symbol.qualified_name)]
+        if not owner:
+            return None
+        saved = {path for path in self._store.files_using(owner) if path not in self._overlays}
+        return saved | {
+            path
+            for path, overlay in self._overlays.items()
+            if any(use.name == owner for use in overlay.file.uses)
+        }
 
     def _symbols_of(self, path: str) -> Sequence[StoredSymbol]:
         overlay = self._overlays.get(path)
@@ -416,20 +428,20 @@ class Index:
         score: float,
         symbols: Sequence[StoredSymbol],
         query_terms: frozenset[str],
-        query_words: frozenset[str],
+        spelled: frozenset[str],
     ) -> Hit:
         """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
         named, best = None, 0
         for symbol in symbols:
             if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
                 n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
-                n_named += symbol.name.lower() in query_words
+                n_named += symbol.name.lower() in spelled
                 if n_named > best:
                     named, best = symbol, n_named
         own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
         found = named or own or _no_symbol(chunk)
         score *= ranking.prior(chunk.path, found.kind)
-        if found.name.lower() in query_words:
+        if found.name.lower() in spelled:
             score *= ranking.NAMED_BONUS
         at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
         hit = self._hit_of(found, score, at)
@@ -450,6 +462,13 @@ class Index:
             symbol.ordinal,
             chunk,
         )
+
+
+def _knows(path: str, symbol: StoredSymbol, knowing: set[str] | None) -> bool:
+    """Whether code of a file can mean this symbol: its own, or one of whose type it speaks."""
+    if path == symbol.path:
+        return True
+    return ingest.may_refer(path, symbol.path) and (knowing is None or path in knowing)
 
 
 def _no_symbol(chunk: Candidate) -> StoredSymbol:

@@ -29,7 +29,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 2  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
@@ -250,6 +250,15 @@ class Store:
             (name, limit),
         )
         return [(StoredSymbol(*row[:-1]), row[-1]) for row in rows]
+
+    def files_using(self, name: str, limit: int = 2000) -> list[str]:
+        """Paths of the files that use or import a name."""
+        rows = self._read(
+            "SELECT DISTINCT path FROM uses JOIN files ON files.id = file_id"
+            " WHERE uses.name = ? LIMIT ?",
+            (name, limit),
+        )
+        return [path for (path,) in rows]
 
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
