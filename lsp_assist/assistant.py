@@ -419,9 +419,10 @@ class Assistant:
 def _open_model(settings: Settings) -> tuple[Model, str]:
     """The model that the settings name, and why it answers."""
     if settings.model.path is None:
+        config = f"{_shown(settings.places.config)}/config.toml"
         remedy = (
             "To add one, run `lsp-assist ask --model FILE.gguf`, or write"
-            f' `[model]` and `path = "FILE.gguf"` into `{_shown(settings.places.config)}/config.toml`.'
+            f' `[model]` and `path = "FILE.gguf"` into `{config}`.'
         )
         from lsp_assist.backends.extractive import ExtractiveModel
 

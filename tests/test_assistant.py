@@ -1,4 +1,4 @@
-"""The API without LSP: questions over a real workspace, fresh at every ask, cancel and bad input."""
+"""The API without LSP: questions over a real workspace, fresh at every ask."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -129,7 +129,7 @@ async def test_what_is_typed_is_found_before_it_is_saved(root: Path) -> None:
         assistant.documents.close("file:///retry.py")
         assistant.document_changed("file:///retry.py")
         assert await assistant.search("backoff") == []
-        assert [hit.symbol for hit in await assistant.search("retry")][0] == "retry"
+        assert (await assistant.search("retry"))[0].symbol == "retry"
 
 
 async def test_a_changed_file_is_read_by_the_next_question(root: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TypedDict
 from lsp_assist.codebase import files, ingest, lexical, ranking, reading
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
@@ -123,7 +124,7 @@ class Index:
         self._rules = _Rules(
             max_file_bytes=settings.max_file_bytes,
             exclude=settings.exclude,
-            user_ignore=files.user_ignore_file(),
+            user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
         )
         self._refresh_lock = threading.Lock()
@@ -197,6 +198,7 @@ class Index:
         if n_done > BATCH_FILES:
             self._store.compact()
         is_complete = n_done == len(changed) and listing.outcome == "complete"
+        n_skipped += sum(listing.n_skipped.values())
         return Refreshed(len(listing.files), n_done, len(gone), n_skipped, is_complete)
 
     def refresh_file(self, path: str) -> None:
@@ -211,7 +213,11 @@ class Index:
             self._keep([entry], {})
 
     def overlay(self, path: str, text: str | None) -> None:
-        """Lay unsaved text over a file, or take it away. Only marks; the next search parses it."""
+        """Lay unsaved text over a file, or take it away. Only marks; the next search parses it.
+
+        A file that is not indexed when it is saved is not laid over either: a user who opens a
+        `.env` has not asked for it to be shown to a model.
+        """
         with self._lock:
             if text is None:
                 self._unsaved.pop(path, None)
@@ -284,8 +290,10 @@ class Index:
         return self._described(hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
-        """The symbol that a selection is about: the outermost one within it, else the innermost
-        one around it; None outside of all. Its passage has no text."""
+        """The symbol that a selection is about: the first within it, else the innermost around it.
+
+        None outside of all. The passage has no text.
+        """
         self._fresh_overlays()
         symbols = self._symbols_of(path)
         within = [s for s in symbols if ingest.is_within(s, start_line, end_line)]
@@ -416,9 +424,20 @@ class Index:
             if unsaved:
                 overlays = dict(self._overlays)
                 for path, text in unsaved.items():
-                    overlays[path] = _overlay(path, text)
+                    if not self._is_hidden(path):
+                        overlays[path] = _overlay(path, text)
                 self._overlays = overlays
             return self._overlays
+
+    def _is_hidden(self, path: str) -> bool:
+        rules = self._rules
+        return files.is_hidden(
+            self.root,
+            path,
+            exclude=rules["exclude"],
+            user_ignore=rules["user_ignore"],
+            is_wanted=rules["is_wanted"],
+        )
 
     # Ranking
 

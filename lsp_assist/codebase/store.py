@@ -170,11 +170,13 @@ class Store:
             try:
                 self._open()
             except _Outdated:
-                self._discard("of another version")
+                logger.info("The index %s is of another version and is made anew", path)
+                self._discard()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                     raise
-                self._discard(str(error))
+                logger.warning("The index %s is damaged (%s) and is made anew", path, error)
+                self._discard()
 
     def close(self) -> None:
         """Close both connections; idempotent."""
@@ -190,7 +192,8 @@ class Store:
         with self._translated(), self._write_lock, self._read_lock:
             self._writer.close()
             self._reader.close()
-            self._discard("damage was found in it")
+            logger.warning("The index %s is damaged and is made anew", self._path)
+            self._discard()
 
     # Reading
 
@@ -336,8 +339,7 @@ class Store:
             self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._writer.execute("COMMIT")
 
-    def _discard(self, why: str) -> None:
-        logger.warning("The index %s is rebuilt: %s", self._path, why)
+    def _discard(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self.was_rebuilt = True
