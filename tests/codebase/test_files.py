@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsp_assist.codebase.files import Listing, is_secret, walk
+from lsp_assist.codebase.files import Listing, find, is_hidden, is_secret, walk
 from lsp_assist.codebase.ignore import MAX_PATTERNS
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.reading import Skipped
@@ -379,3 +379,66 @@ def test_secrets_are_never_listed(tmp_path: Path) -> None:
     found = listing(tmp_path)
     assert paths(found) == [".lspassistignore", "a.py"]
     assert found.n_skipped == {"may hold a secret": 2}
+
+
+# --- one file ---
+
+
+@posix_only
+def test_one_file_is_judged_as_a_walk_judges_it(tmp_path: Path) -> None:
+    """`find` gives what `walk` lists and nothing else; `is_hidden` says why of what is text."""
+    root = make(
+        tmp_path,
+        {
+            ".gitignore": "*.log\n/out/\n!keep.log\n",
+            "a.py": "",
+            "keep.log": "",
+            "x.log": "",
+            "out/b.py": "",
+            "src/.gitignore": "gen_*\n!gen_keep.py\n",
+            "src/gen_a.py": "",
+            "src/gen_keep.py": "",
+            "src/deep/gen_b.py": "",
+            "src/deep/c.py": "",
+            "src/.lspassistignore": "c.py\n",
+            "node_modules/d.js": "",
+            "venv/pyvenv.cfg": "",
+            "venv/lib/e.py": "",
+            ".env": "",
+            "large.py": "x" * 5000,
+        },
+    )
+    (root / "link.py").symlink_to("a.py")
+    (root / "linked").symlink_to("src")
+    listed = {
+        entry.path: entry for entry in walk(root, max_files=100, max_file_bytes=1000).files
+    }
+    on_disk = [
+        (Path(folder) / name).relative_to(root).as_posix()
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
+    for path in [*on_disk, "linked/gen_keep.py", "missing.py", "src", "", "a.py/", "src/../a.py"]:
+        assert find(root, path, max_file_bytes=1000) == listed.get(path)
+    for path in on_disk:
+        if path not in {"large.py", "link.py"}:
+            assert is_hidden(root, path) == (path not in listed), path
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("new.py", False),
+        ("new/folder/x.py", False),
+        ("out/new.py", True),
+        ("new/x.log", True),
+        ("../outside.py", True),
+        ("new/.env", True),
+        ("node_modules/new/x.js", True),
+    ],
+)
+def test_a_file_that_is_not_there_yet_is_judged_by_its_path(
+    tmp_path: Path, path: str, hidden: bool
+) -> None:
+    root = make(tmp_path, {".gitignore": "*.log\n/out/\n"})
+    assert is_hidden(root, path) == hidden
