@@ -410,9 +410,7 @@ def test_one_file_is_judged_as_a_walk_judges_it(tmp_path: Path) -> None:
     )
     (root / "link.py").symlink_to("a.py")
     (root / "linked").symlink_to("src")
-    listed = {
-        entry.path: entry for entry in walk(root, max_files=100, max_file_bytes=1000).files
-    }
+    listed = {entry.path: entry for entry in walk(root, max_files=100, max_file_bytes=1000).files}
     on_disk = [
         (Path(folder) / name).relative_to(root).as_posix()
         for folder, _, names in os.walk(root)
