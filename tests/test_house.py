@@ -35,7 +35,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "lancedb": ("codebase/vectors.py",),
     "llama_cpp": ("engine/",),
     "lsprotocol": ("server/",),
-    "pathspec": ("codebase/",),
     "platformdirs": ("config.py",),
     "pygls": ("server/",),
     "rich": ("cli/",),
