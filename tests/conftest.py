@@ -11,7 +11,7 @@ import pytest
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings, data and cache in a folder of the test, for it and the processes that it starts."""
     monkeypatch.setenv("LSP_ASSIST_HOME", str(tmp_path / "assist-home"))
-    for section in ("MODEL", "INDEX", "LOG"):
+    for section in ("MODEL", "ENGINE", "INDEX", "LOG"):
         for name in ("PATH", "N_CTX", "MAX_TOKENS", "EXCLUDE", "LEVEL", "FILE"):
             monkeypatch.delenv(f"LSP_ASSIST_{section}_{name}", raising=False)
 

@@ -113,7 +113,7 @@ class Activity:
 class Lifecycle:
     """What the process around the app says of itself, and how it is asked to end."""
 
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, object]] = dict
     """For /health: version, process id."""
     shut_down: Callable[[], None] | None = None
 
@@ -220,10 +220,10 @@ class _Api:
 
     async def status(self, _request: Request) -> Response:
         status = asdict(await self._engine.status())
-        return _json({**self._lifecycle.facts, **status})
+        return _json({**self._lifecycle.facts(), **status})
 
     async def health(self, _request: Request) -> Response:
-        return _json({"status": "ok", **self._lifecycle.facts})
+        return _json({"status": "ok", **self._lifecycle.facts()})
 
     async def shut_down(self, request: Request) -> Response:
         _check_private(request)

@@ -110,6 +110,9 @@ class FakeEngine:
     async def status(self) -> FakeStatus:
         return FakeStatus(tuple(await self.models()), self.cancelled.qsize())
 
+    async def close(self) -> None:
+        pass
+
     async def add_model(self, path: Path) -> str:
         if "missing" in path.name:
             raise ModelFileError(f"Model file {str(path)!r} not found; check the path.")

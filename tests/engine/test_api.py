@@ -450,7 +450,7 @@ async def test_a_model_file_is_added_by_the_user_s_own_processes(
 async def test_status_and_life(tmp_path_factory: pytest.TempPathFactory) -> None:
     engine, activity = FakeEngine(), Activity()
     stopped = asyncio.Event()
-    lifecycle = Lifecycle({"version": "1.2", "pid": 7}, stopped.set)
+    lifecycle = Lifecycle(lambda: {"version": "1.2", "pid": 7}, stopped.set)
     path = tmp_path_factory.mktemp("s") / "e.sock"
     api = gated(app(engine, activity=activity, lifecycle=lifecycle))
     async with on_unix_socket(api, path), unix_client(path) as client:
