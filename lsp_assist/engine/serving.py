@@ -23,6 +23,7 @@ __all__ = ["loopback_socket", "serve", "unix_socket"]
 
 logger = logging.getLogger(__name__)
 
+KEEP_ALIVE_S = 60  # longer than clients keep theirs, so that none is closed under a request
 GRACE_S = 5
 """How long running replies may go on after a stop."""
 
@@ -38,6 +39,7 @@ async def serve(app: "ASGIApp", sockets: Sequence[socket.socket], stopping: asyn
         loop="asyncio",
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         ws="none",
     )
     server = _Server(config)
