@@ -46,6 +46,16 @@ class ModelFile:
     """Length of an attention key, 0 where it differs by layer or is not said."""
     chat_template: str
     """Jinja source, empty where the file has none."""
+    other_paths: tuple[Path, ...] = ()
+    """The files after the first."""
+    kv_values_per_token: int = 0
+    """Numbers that the KV cache holds of a token, keys and values of all layers; about, and 0 where
+    it is not said."""
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether its cache can lose its end, going by the architecture's name."""
+        return not any(name in self.architecture for name in _RECURRENT)
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -58,7 +68,8 @@ def read_model_file(path: Path) -> ModelFile:
     path = path.expanduser()
     header = read_header(path)
     metadata = _Metadata(path, header)
-    shards = [read_header(other) for other in _other_shards(metadata)]
+    other_paths = _other_shards(metadata)
+    shards = [read_header(other) for other in other_paths]
     tensors = header.tensors + [tensor for shard in shards for tensor in shard.tensors]
     if not tensors:
         refuse(path, "has no tensors, so it holds a vocabulary at most")
@@ -76,8 +87,17 @@ def read_model_file(path: Path) -> ModelFile:
         n_layers=metadata.hyperparameter("block_count", 1, 512),
         head_dim=_head_dim(metadata),
         chat_template=metadata.text("tokenizer.chat_template"),
+        other_paths=tuple(other_paths),
+        kv_values_per_token=_kv_values(metadata),
     )
 
+
+# Parts of the names of architectures with a recurrent state, alone or beside attention.
+# Source: llm_arch_is_recurrent and llm_arch_is_hybrid in llama.cpp's llama-arch.cpp.
+_RECURRENT = (
+    "mamba", "rwkv", "jamba", "falcon-h1", "plamo2", "granitehybrid", "lfm2", "nemotron_h",
+    "qwen3next", "qwen35", "kimi-linear", "bamba",
+)  # fmt: skip
 
 # llama_ftype -> the label in file names; the tensor types have no _S, _M, _L.
 _FILE_TYPES: dict[int, str] = {
@@ -195,6 +215,16 @@ def _head_dim(metadata: _Metadata) -> int:
     if not isinstance(n_heads, int) or not 0 <= n_heads <= n_embd:
         refuse(metadata.path, f"is damaged: it has {n_heads!r} attention heads for {n_embd:,}")
     return n_embd // n_heads if n_heads else 0
+
+
+def _kv_values(metadata: _Metadata) -> int:
+    n_layers = metadata.hyperparameter("block_count", 1, 512)
+    n_heads = metadata.values.get(f"{metadata.architecture}.attention.head_count_kv")
+    if not isinstance(n_heads, int):
+        n_heads = metadata.values.get(f"{metadata.architecture}.attention.head_count")
+    if not isinstance(n_heads, int) or not 0 <= n_heads < 1 << 16:
+        return 0
+    return 2 * n_layers * n_heads * _head_dim(metadata)
 
 
 def _quantisation(metadata: _Metadata, tensors: list[Tensor]) -> str:

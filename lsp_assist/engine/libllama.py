@@ -14,7 +14,7 @@ from types import ModuleType
 
 from lsp_assist.errors import ModelUnavailable
 
-__all__ = ["library", "recent_errors", "strlen"]
+__all__ = ["library", "recent_errors", "strlen", "version"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ def recent_errors() -> str:
     text = "; ".join(lines)
     lines.clear()
     return text
+
+
+def version() -> str:
+    """Which llama.cpp this is, as far as it says so."""
+    llama = library()
+    return f"{llama.__version__} {llama.llama_print_system_info().decode('utf-8', 'replace')}"
 
 
 def strlen() -> object | None:

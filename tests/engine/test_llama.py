@@ -65,6 +65,38 @@ def test_a_full_pool_is_told_and_nothing_is_changed(context: Context) -> None:
     assert (context.n_held(0), context.n_held(1)) == (200, 0)
 
 
+def test_a_state_comes_back_as_base_and_the_rest(context: Context, weights: Weights) -> None:
+    """In another context, into cells that are not in a row, with the same logits after it."""
+    whole = logits_after(context, [*TOKENS, 7])
+    context.share(0, 1, 20)
+    context.share(0, 2, len(TOKENS), start=20)
+    base, rest = context.state(1), context.state(2)
+    with Context(weights, n_ctx=256, n_batch=64, n_seq_max=4, n_threads=1, head_dim=32) as other:
+        for seq in (0, 1):
+            logits_after(other, TOKENS[:9], seq=seq)
+        other.keep(0, 0)
+        assert other.load_state(2, base)
+        assert other.load_state(3, rest)
+        other.share(3, 2, len(TOKENS), start=20)
+        other.keep(3, 0)
+        assert other.n_held(2) == len(TOKENS)
+        np.testing.assert_allclose(logits_after(other, [7], seq=2), whole, atol=1e-4)
+
+
+def test_a_state_of_another_kind_or_without_room_is_refused(
+    context: Context, weights: Weights
+) -> None:
+    logits_after(context, TOKENS)
+    state = context.state(0)
+    with Context(weights, n_ctx=256, n_batch=64, n_threads=1) as unquantised:
+        assert not unquantised.load_state(0, state)
+        assert unquantised.n_held(0) == 0
+    for seq in (1, 1, 2, 2):
+        logits_after(context, TOKENS, seq=seq)
+    assert not context.load_state(3, state)
+    assert [context.n_held(seq) for seq in range(4)] == [50, 100, 100, 0]
+
+
 def test_an_aborted_decode_leaves_what_was_there_before(context: Context) -> None:
     logits_after(context, TOKENS[:20])
     context.clear()
