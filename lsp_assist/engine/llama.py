@@ -74,10 +74,14 @@ class Weights:
         """The token that begins a text, -1 where there is none."""
         self.eos: int = llama.llama_vocab_eos(self._vocab)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
+        self.adds_eos: bool = llama.llama_vocab_get_add_eos(self._vocab)
         self.can_roll_back: bool = not (
             llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
         )
-        """Whether a sequence can lose its end; a recurrent model can only start again."""
+        """Whether a sequence can lose its end; a recurrent model can only start again, or from a
+        `Context.checkpoint`."""
+        self.n_window: int = llama.llama_model_n_swa(self._model)
+        """How far back some layers look, 0 for to the start."""
 
     @property
     def handle(self) -> Any:
@@ -183,8 +187,12 @@ class Context:
         n_seq_max: int = 1,
         n_threads: int = 0,
         head_dim: int = 0,
+        gives_embeddings: bool = False,
     ) -> None:
-        """`head_dim` 0 is "unknown"; `n_threads` 0 takes one per core that may be used."""
+        """`head_dim` 0 is "unknown"; `n_threads` 0 takes one per core that may be used.
+
+        One that `gives_embeddings` pools them as the model says, and has no logits.
+        """
         self._llama = llama = library()
         self._weights = weights
         self.n_batch = n_batch
@@ -194,6 +202,9 @@ class Context:
         params.n_batch = params.n_ubatch = n_batch
         params.n_threads = params.n_threads_batch = n_threads or n_usable_cores()
         params.no_perf = True
+        params.embeddings = gives_embeddings
+        # Of layers with a sliding window too, all cells are kept: a branch may begin anywhere.
+        params.swa_full = True
         if weights.is_on_gpu:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         else:
@@ -312,8 +323,8 @@ class Context:
             return self.n_held(seq)
         if (
             n_tokens > 0
+            and self._has_all_for(seq, n_tokens)
             and llama.llama_memory_seq_rm(memory, seq, n_tokens, -1)
-            and llama.llama_memory_seq_pos_min(memory, seq) == 0
         ):
             return n_tokens
         llama.llama_memory_seq_rm(memory, seq, -1, -1)
@@ -327,6 +338,34 @@ class Context:
         recurrent one belongs to its last token, and llama.cpp copies a wrong one in silence.
         """
         self._llama.llama_memory_seq_cp(self._memory, source, target, start, n_tokens)
+
+    def checkpoint(self, seq: int) -> "NDArray[np.uint8]":
+        """A copy of what of a sequence cannot be rolled back: the recurrent state, some KB.
+
+        Only of a model whose weights cannot `can_roll_back`; see `return_to`.
+        """
+        import numpy as np
+
+        llama, flags = self._llama, self._llama.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        n_bytes: int = llama.llama_state_seq_get_size_ext(self.handle, seq, flags)
+        state = np.empty(n_bytes, np.uint8)
+        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        n_bytes = llama.llama_state_seq_get_data_ext(self.handle, pointer, n_bytes, seq, flags)
+        return state[:n_bytes]
+
+    def return_to(self, seq: int, checkpoint: "NDArray[np.uint8]", n_tokens: int) -> bool:
+        """Takes a sequence back to where it had `n_tokens`, by the checkpoint made there.
+
+        False, with the sequence empty, where llama.cpp refuses it.
+        """
+        llama, flags = self._llama, self._llama.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        pointer = checkpoint.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if llama.llama_state_seq_set_data_ext(
+            self.handle, pointer, checkpoint.size, seq, flags
+        ) and llama.llama_memory_seq_rm(self._memory, seq, n_tokens, -1):
+            return True
+        llama.llama_memory_seq_rm(self._memory, seq, -1, -1)
+        return False
 
     def state(self, seq: int) -> "NDArray[np.uint8]":
         """A copy of what the cache holds of a sequence, as bytes; some 5 GB/s."""
@@ -351,6 +390,12 @@ class Context:
         logger.debug("A state of %d bytes was refused%s", state.size, _because(recent_errors()))
         self._llama.llama_memory_seq_rm(self._memory, seq, -1, -1)
         return False
+
+    def _has_all_for(self, seq: int, n_tokens: int) -> bool:
+        """Whether the cache still has what the token behind the first `n_tokens` looks at."""
+        start = int(self._llama.llama_memory_seq_pos_min(self._memory, seq))
+        n_window = self._weights.n_window
+        return start == 0 or (0 < n_window <= n_tokens - start)
 
     # ---- the end
 

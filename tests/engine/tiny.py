@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.engine.templates import CHATML
 
-__all__ = ["SPECIAL", "Tokenizer", "make_model"]
+__all__ = ["SPECIAL", "Tokenizer", "add_byte_pairs", "make_model"]
 
 Tokenizer = Literal["bpe", "sentencepiece"]
 
@@ -56,8 +56,11 @@ def make_model(
     tokenizer: Tokenizer = "bpe",
     seed: int = 1,
     n_vocab: int = 0,
+    is_pooled: bool = False,
 ) -> Path:
-    """The path, where a model stands now. `n_vocab` pads the vocabulary with unused tokens."""
+    """The path, where a model stands now. `n_vocab` pads the vocabulary with unused tokens; one
+    that `is_pooled` is for embeddings.
+    """
     writer = gguf.GGUFWriter(str(path), "llama")
     n_layers, n_heads, n_kv_heads, n_ff = 2, 2, 1, 128
     n_embd = n_heads * head_dim
@@ -72,7 +75,9 @@ def make_model(
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    add = _add_byte_pairs if tokenizer == "bpe" else _add_sentencepiece
+    if is_pooled:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
+    add = add_byte_pairs if tokenizer == "bpe" else _add_sentencepiece
     size = add(writer, n_vocab)
     writer.add_vocab_size(size)
     if template is not None:
@@ -107,15 +112,17 @@ def make_model(
     return path
 
 
-def _add_byte_pairs(writer: gguf.GGUFWriter, n_vocab: int) -> int:
-    """A byte-level BPE as of GPT-2 and Qwen; the size of the vocabulary."""
+def add_byte_pairs(
+    writer: gguf.GGUFWriter, n_vocab: int, padding: gguf.TokenType = gguf.TokenType.UNUSED
+) -> int:
+    """A byte-level BPE as of GPT-2 and Qwen, padded to `n_vocab`; returns its size."""
     merges = _merges(_CORPUS, 200)
     tokens = [*_BYTES.values(), *("".join(pair) for pair in merges), *SPECIAL]
     n_plain = len(tokens) - len(SPECIAL)
     types = [gguf.TokenType.NORMAL] * n_plain + [gguf.TokenType.CONTROL] * len(SPECIAL)
     for index in range(len(tokens), n_vocab):
         tokens.append(f"[PAD{index}]")
-        types.append(gguf.TokenType.UNUSED)
+        types.append(padding)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
