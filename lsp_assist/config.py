@@ -58,6 +58,12 @@ class EngineLife:
     once, -1 never."""
     exit_after_s: int = 3600
     """After so many idle seconds the process ends; the next question starts it again. -1: never."""
+    kv_budget_tokens: int = 0
+    """Tokens that the cache of a model holds; 0 takes twice the context window."""
+    memory_budget_bytes: int = 0
+    """Of all models that are awake; 0 sets no limit."""
+    state_budget_bytes: int = 4 << 30
+    """Of the caches kept on disk; 0 keeps none."""
     adapters: tuple[str, ...] = ()
     """GGUF files of LoRA adapters that requests may name."""
     transport: EngineTransport = "auto"
@@ -144,6 +150,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.temperature": (0, 5),
     "engine.idle_sleep_s": (-1, 1_000_000_000),
     "engine.exit_after_s": (-1, 1_000_000_000),
+    "engine.kv_budget_tokens": (0, 1_000_000_000),
+    "engine.memory_budget_bytes": (0, 1 << 50),
+    "engine.state_budget_bytes": (0, 1 << 50),
     "index.max_file_bytes": (1, 100_000_000),
     "index.max_files": (1, 10_000_000),
 }

@@ -24,7 +24,7 @@ from lsp_assist.engine.runtime import Held, RuntimeFolder
 from lsp_assist.engine.serving import loopback_socket, serve, unix_socket
 from lsp_assist.errors import AssistError, BadInput
 
-__all__ = ["Engine", "detached", "run", "token_file"]
+__all__ = ["Engine", "detached", "engine_of", "run", "token_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,27 @@ def detached() -> Iterator[Callable[[], None]]:
     except AssistError as error:
         report({"error": str(error)})
         raise
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine that these settings describe; loads nothing yet."""
+    from lsp_assist.engine.service import Engine as Service
+    from lsp_assist.engine.service import EngineSettings
+
+    model, life = settings.model, settings.engine
+    return Service(
+        EngineSettings(
+            models={} if model.path is None else {model.path.stem: model.path.absolute()},
+            state_folder=settings.places.cache / "kv",
+            n_ctx=model.n_ctx,
+            n_threads=model.n_threads,
+            n_gpu_layers=model.n_gpu_layers,
+            kv_budget_tokens=life.kv_budget_tokens,
+            state_budget_bytes=life.state_budget_bytes,
+            idle_sleep_s=life.idle_sleep_s,
+            memory_budget_bytes=life.memory_budget_bytes,
+        )
+    )
 
 
 def token_file(settings: Settings) -> Path:

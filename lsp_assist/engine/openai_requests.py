@@ -6,11 +6,12 @@ model and no file; which models and adapters there are is told.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
+from lsp_assist.engine.grammar import JSON_GRAMMAR, grammar_of_schema
 from lsp_assist.engine.requests import Adapter, GenerateRequest, Priority
 from lsp_assist.engine.template import Turn
 from lsp_assist.errors import BadInput
@@ -51,8 +52,6 @@ class Offer:
     """The first one answers where none is named."""
     adapters: Sequence[Path] = ()
     """LoRA adapters that the user configured."""
-    grammar_of: Callable[[Mapping[str, object]], str] | None = None
-    """A JSON schema as GBNF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _asked(
         sampling=_sampling(body),
         priority=_priority(body),
         n=_whole(body, "n", 1, 1, MAX_COMPLETIONS),
-        grammar=_grammar(body, offer),
+        grammar=_grammar(body),
         n_logprobs=0 if n_top is None else max(1, n_top),
         adapters=_adapters(body, offer),
         is_speculative=_flag(body, "speculative"),
@@ -259,7 +258,7 @@ def _priority(body: Mapping[str, object]) -> Priority:
     raise _refusal("priority", said, f"one of {names}")
 
 
-def _grammar(body: Mapping[str, object], offer: Offer) -> str:
+def _grammar(body: Mapping[str, object]) -> str:
     """The GBNF that is said, or that the wanted form of the reply amounts to."""
     said = body.get("grammar")
     if said is not None and not isinstance(said, str):
@@ -273,7 +272,7 @@ def _grammar(body: Mapping[str, object], offer: Offer) -> str:
         case "text":
             return said or ""
         case "json_object":
-            schema: object = form.get("schema", {"type": "object"})  # llama-server's addition
+            schema: object = form.get("schema", _ANY_OBJECT)  # llama-server's addition
         case "json_schema":
             holder = form.get("json_schema")
             schema = holder.get("schema") if isinstance(holder, Mapping) else None
@@ -286,12 +285,15 @@ def _grammar(body: Mapping[str, object], offer: Offer) -> str:
         raise BadInput(
             "Both `grammar` and `response_format` are set; leave one out.", field="grammar"
         )
-    if offer.grammar_of is None:
-        raise BadInput(
-            "This engine does not turn JSON schemas into grammars; send `grammar` instead.",
-            field="response_format",
-        )
-    return offer.grammar_of(cast("Mapping[str, object]", schema))
+    if schema is _ANY_OBJECT:
+        return JSON_GRAMMAR
+    try:
+        return grammar_of_schema(schema)
+    except BadInput as error:
+        raise BadInput(str(error), field="response_format") from error
+
+
+_ANY_OBJECT: Mapping[str, object] = {}
 
 
 def _adapters(body: Mapping[str, object], offer: Offer) -> tuple[Adapter, ...]:

@@ -19,7 +19,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -144,8 +144,7 @@ def status_of(endpoint: Endpoint) -> Mapping[str, object]:
 
 def settings_mark(settings: Settings) -> str:
     """Names what an engine was started with; another name is another engine."""
-    model = settings.model
-    return f"{model.n_ctx} {model.n_threads} {model.n_gpu_layers}"
+    return " ".join(f"{name}={value}" for name, value in _given_on(settings).items())
 
 
 def log_file(settings: Settings) -> Path:
@@ -311,18 +310,28 @@ def _first_line(child: "subprocess.Popen[bytes]") -> bytes:
     return line
 
 
+def _given_on(settings: Settings) -> dict[str, object]:
+    """The settings that are the engine's; the others are those of whoever asks it."""
+    model = settings.model
+    return {
+        "model_n_ctx": model.n_ctx,
+        "model_n_threads": model.n_threads,
+        "model_n_gpu_layers": model.n_gpu_layers,
+        **{f"engine_{name}": value for name, value in asdict(settings.engine).items()},
+    }
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     """The environment of the engine: ours, and what its settings must be."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith("LSP_ASSIST_LOG_")
     }
     environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    model = settings.model
     environ |= {
-        "LSP_ASSIST_MODEL_N_CTX": str(model.n_ctx),
-        "LSP_ASSIST_MODEL_N_THREADS": str(model.n_threads),
-        "LSP_ASSIST_MODEL_N_GPU_LAYERS": str(model.n_gpu_layers),
-        "LSP_ASSIST_ENGINE_TRANSPORT": settings.engine.transport,
+        f"LSP_ASSIST_{name.upper()}": os.pathsep.join(value)
+        if isinstance(value, tuple)
+        else str(value)
+        for name, value in _given_on(settings).items()
     }
     # Run from a checkout, the package is where this process found it and nowhere else.
     root = str(Path(lsp_assist.__file__).parents[1])

@@ -31,6 +31,7 @@ __all__ = [
     "has_unix_sockets",
     "held",
     "opened",
+    "place_of",
     "write_pid",
 ]
 
@@ -123,17 +124,23 @@ class RuntimeFolder:
             return None
 
 
-def opened(folder: Path) -> RuntimeFolder:
-    """The runtime folder at this path, made now if need be; only this user can enter it.
+def place_of(folder: Path) -> Path:
+    """Where the runtime folder for this path stands.
 
     A path that is too long for a socket is stood in for by one in the temporary folder.
+    """
+    if len(os.fsencode(folder / "engine.sock")) <= MAX_SOCKET_PATH:
+        return folder
+    digest = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"lsp-assist-{_user()}-{digest}"
+
+
+def opened(folder: Path) -> RuntimeFolder:
+    """The runtime folder for this path, made now if need be; only this user can enter it.
 
     Raises: ModelUnavailable
     """
-    name = folder / "engine.sock"
-    if len(os.fsencode(name)) > MAX_SOCKET_PATH:
-        digest = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-        folder = Path(tempfile.gettempdir()) / f"lsp-assist-{_user()}-{digest}"
+    folder = place_of(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
