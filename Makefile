@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli clean
+.PHONY: setup ask test test-fast check format bench bench-cli bench-engine clean
 
 setup: $(STAMP)
 
@@ -36,10 +36,13 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli
+bench: bench-cli bench-engine
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
+
+bench-engine: $(STAMP)
+	$(BIN)/python -m tests.bench.engine
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,7 +1,7 @@
 """LoRA adapters of one model: loaded when they are asked for, counted, and set on its context.
 
 The cells of the KV cache depend on the adapters that were set when they were computed, and
-llama.cpp does not note that: `AdapterSet.key` belongs into every key of cached cells. Knows no
+llama.cpp does not note that: the key of a set belongs into every key of cached cells. Knows no
 queue.
 """
 
@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from lsp_assist.engine.llama import Context, Weights
 from lsp_assist.engine.requests import Adapter
 from lsp_assist.errors import ModelFileError, ModelUnavailable
 
-__all__ = ["NO_ADAPTERS", "AdapterSet", "Adapters"]
+__all__ = ["Adapters"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,19 +30,8 @@ _Identity = tuple[str, int, int]
 """Path, bytes and time of change: a file that was trained again is another adapter."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterSet:
-    """Adapters with their scales, as they act together; the order makes no difference."""
-
-    parts: tuple[tuple[_Identity, float], ...] = ()
-
-    @property
-    def key(self) -> str:
-        """Names the set, in this process and the next; empty for no adapters."""
-        return hashlib.sha256(repr(self.parts).encode()).hexdigest()[:24] if self.parts else ""
-
-
-NO_ADAPTERS = AdapterSet()
+_Parts = tuple[tuple[_Identity, float], ...]
+"""Adapters with their scales, as they act together."""
 
 
 @dataclass(slots=True)
@@ -52,9 +42,10 @@ class _Loaded:
 
 
 class Adapters:
-    """The adapters of some weights: `acquire`, `apply` and `release` a set of them.
+    """The adapters of some weights: `acquire` and `release` a set of them, `use` it on the context.
 
-    All on the thread that owns the context; to be closed after the context and before the weights.
+    A set goes by its key, a text that names it in this process and the next; "" is no adapters.
+    For any thread, but for `use`. Closing the weights frees all of them.
     """
 
     def __init__(self, weights: Weights, *, max_idle: int = 4) -> None:
@@ -62,8 +53,10 @@ class Adapters:
         self._llama = library()
         self._weights = weights
         self._max_idle = max_idle
+        self._lock = threading.RLock()
         self._loaded: dict[_Identity, _Loaded] = {}
-        self._applied = NO_ADAPTERS
+        self._sets: dict[str, _Parts] = {"": ()}
+        self._used = ""
         self.n_switches = 0
         self.switch_ms = 0.0
         """What the last switch took; 0.03 to 0.1 ms (facts: engine, 6)."""
@@ -73,63 +66,71 @@ class Adapters:
         """How many adapters are in memory."""
         return len(self._loaded)
 
-    def acquire(self, adapters: Sequence[Adapter]) -> AdapterSet:
-        """The set, loaded and in use until `release`. One of scale 0 does nothing and is left out.
+    def acquire(self, adapters: Sequence[Adapter]) -> str:
+        """The key of the set, which is loaded and kept until `release`.
 
-        Raises: ModelFileError, ModelUnavailable
+        The order makes no difference. One of scale 0 does nothing and is left out.
+
+        Raises: ModelFileError
         """
         wanted: dict[_Identity, float] = {}
         for adapter in adapters:
             if adapter.scale:
                 identity = _identity(adapter.path)
                 wanted[identity] = wanted.get(identity, 0.0) + adapter.scale
-        found = AdapterSet(tuple(sorted(wanted.items())))
-        for identity, _ in found.parts:
-            if identity not in self._loaded:
-                self._loaded[identity] = _Loaded(self._load(Path(identity[0])))
-        for identity, _ in found.parts:
-            self._loaded[identity].n_users += 1
-        return found
+        parts = tuple(sorted(wanted.items()))
+        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24] if parts else ""
+        with self._lock:
+            for identity, _ in parts:
+                self._handle(identity)
+            for identity, _ in parts:
+                self._loaded[identity].n_users += 1
+            self._sets[key] = parts
+        return key
 
-    def release(self, adapters: AdapterSet) -> None:
+    def release(self, key: str) -> None:
         """Ends one use of a set."""
-        for identity, _ in adapters.parts:
-            self._loaded[identity].n_users -= 1
-            self._loaded[identity].used_at = time.monotonic()
-        applied = {identity for identity, _ in self._applied.parts}
-        idle = [
-            identity
-            for identity, loaded in self._loaded.items()
-            if loaded.n_users == 0 and identity not in applied
-        ]
-        idle.sort(key=lambda identity: self._loaded[identity].used_at)
-        for identity in idle[: max(0, len(idle) - self._max_idle)]:
-            self._llama.llama_adapter_lora_free(self._loaded.pop(identity).handle)
+        with self._lock:
+            for identity, _ in self._sets[key]:
+                self._loaded[identity].n_users -= 1
+                self._loaded[identity].used_at = time.monotonic()
+            used = {identity for identity, _ in self._sets[self._used]}
+            idle = [
+                identity
+                for identity, loaded in self._loaded.items()
+                if loaded.n_users == 0 and identity not in used
+            ]
+            idle.sort(key=lambda identity: self._loaded[identity].used_at)
+            for identity in idle[: max(0, len(idle) - self._max_idle)]:
+                self._llama.llama_adapter_lora_free(self._loaded.pop(identity).handle)
 
-    def apply(self, context: Context, adapters: AdapterSet) -> None:
-        """Makes the context compute with this set and no other; nothing to do where it does."""
-        if adapters == self._applied:
-            return
-        started = time.perf_counter()
-        n = len(adapters.parts)
-        pointers = self._llama.llama_adapter_lora_p_ctypes * n
-        handles = pointers(*(self._loaded[identity].handle for identity, _ in adapters.parts))
-        scales = (ctypes.c_float * n)(*(scale for _, scale in adapters.parts))
-        code = self._llama.llama_set_adapters_lora(context.handle, handles, n, scales)
-        if code:
-            raise ModelUnavailable(
-                f"The adapters cannot be used ({recent_errors() or f'code {code}'}); "
-                "ask without them."
-            )
-        self._applied = adapters
-        self.n_switches += 1
-        self.switch_ms = (time.perf_counter() - started) * 1000
+    def use(self, context: Context, key: str) -> None:
+        """Makes the context compute with this set and no other; on the thread that owns it.
 
-    def close(self) -> None:
-        """Frees all adapters."""
-        for loaded in self._loaded.values():
-            self._llama.llama_adapter_lora_free(loaded.handle)
-        self._loaded.clear()
+        Raises: ModelFileError, ModelUnavailable
+        """
+        with self._lock:
+            if key == self._used:
+                return
+            started = time.perf_counter()
+            parts = self._sets[key]
+            pointers = self._llama.llama_adapter_lora_p_ctypes * len(parts)
+            handles = pointers(*(self._handle(identity) for identity, _ in parts))
+            scales = (ctypes.c_float * len(parts))(*(scale for _, scale in parts))
+            code = self._llama.llama_set_adapters_lora(context.handle, handles, len(parts), scales)
+            if code:
+                raise ModelUnavailable(
+                    f"The adapters cannot be used{_because(recent_errors())}; ask without them."
+                )
+            self._used = key
+            self.n_switches += 1
+            self.switch_ms = (time.perf_counter() - started) * 1000
+
+    def _handle(self, identity: _Identity) -> Any:
+        """The adapter, loaded if it is not."""
+        if identity not in self._loaded:
+            self._loaded[identity] = _Loaded(self._load(Path(identity[0])))
+        return self._loaded[identity].handle
 
     def _load(self, path: Path) -> Any:
         started = time.perf_counter()

@@ -16,29 +16,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EmbeddingContext", "has_embeddings"]
+__all__ = ["EmbeddingContext"]
 
 _N_SEQS = 8
 _MAX_TOKENS = 2048
 
 
-def has_embeddings(weights: Weights) -> bool:
-    """Whether the model was made for vectors: its file says how to pool the tokens of a text."""
-    architecture = weights.metadata("general.architecture") or ""
-    return weights.metadata(f"{architecture}.pooling_type") not in (None, "0")
-
-
 class EmbeddingContext:
-    """Computes unit vectors, several texts in one batch. Owns no weights.
+    """Computes unit vectors, several texts in one batch; for models whose file says that it has
+    them. Owns no weights.
 
     Raises: ModelUnavailable
     """
 
     def __init__(self, weights: Weights, *, n_threads: int = 0) -> None:
-        if not has_embeddings(weights):
-            raise ModelUnavailable(
-                f"Model {weights.path.name!r} gives no embeddings; take one that is made for them."
-            )
         self._weights = weights
         self.n_tokens_max = min(_MAX_TOKENS, weights.n_ctx_train or _MAX_TOKENS)
         """Of one text; what is longer is cut."""

@@ -46,6 +46,8 @@ class ModelFile:
     """Length of an attention key, 0 where it differs by layer or is not said."""
     chat_template: str
     """Jinja source, empty where the file has none."""
+    has_embeddings: bool = False
+    """Whether it says how to pool the tokens of a text into a vector."""
     other_paths: tuple[Path, ...] = ()
     """The files after the first."""
     kv_values_per_token: int = 0
@@ -87,6 +89,7 @@ def read_model_file(path: Path) -> ModelFile:
         n_layers=metadata.hyperparameter("block_count", 1, 512),
         head_dim=_head_dim(metadata),
         chat_template=metadata.text("tokenizer.chat_template"),
+        has_embeddings=metadata.values.get(f"{metadata.architecture}.pooling_type", 0) != 0,
         other_paths=tuple(other_paths),
         kv_values_per_token=_kv_values(metadata),
     )

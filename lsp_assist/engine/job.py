@@ -21,6 +21,7 @@ from lsp_assist.engine.requests import (
     Piece,
     Prefilled,
     Timings,
+    TokenLogprob,
 )
 from lsp_assist.engine.sampling import Sampler
 from lsp_assist.errors import BadInput
@@ -236,14 +237,20 @@ class Branch:
     """The step that it took part in last."""
     is_ended: bool = False
     _shown: list[str] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of tokens whose text is held back still."""
     _sampler: Sampler | None = None
 
     def __post_init__(self) -> None:
         if self.job.wants_logits:
-            sampling = self.job.request.sampling
-            if sampling.seed is not None:
-                sampling = replace(sampling, seed=sampling.seed + self.index)
-            self._sampler = Sampler(self._weights, sampling)
+            request = self.job.request
+            self._sampler = Sampler(
+                self._weights,
+                request.sampling,
+                grammar=request.grammar,
+                n_logprobs=request.n_logprobs,
+                completion=self.index,
+            )
 
     @property
     def n_tokens(self) -> int:
@@ -280,6 +287,8 @@ class Branch:
             self.finish("stop")
             return
         self.said.append(token)
+        if self._sampler.logprob is not None:
+            self._logprobs.append(self._sampler.logprob)
         self._show(self._decoder.push(self._weights.piece(token)))
         if self._decoder.is_stopped:
             self.finish("stop")
@@ -307,4 +316,5 @@ class Branch:
     def _show(self, text: str) -> None:
         if text:
             self._shown.append(text)
-            self.job.tell(Piece(self.index, text))
+            self.job.tell(Piece(self.index, text, tuple(self._logprobs)))
+            self._logprobs.clear()

@@ -13,7 +13,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lsp_assist.engine.adapters import Adapters
+from lsp_assist.engine.embedding import EmbeddingContext
 from lsp_assist.engine.gguf import ModelFile, read_model_file
 from lsp_assist.engine.job import Answer, Job
 from lsp_assist.engine.libllama import version
@@ -24,7 +27,11 @@ from lsp_assist.engine.requests import GenerateRequest
 from lsp_assist.engine.scheduler import Scheduler
 from lsp_assist.engine.states import StateStore, fingerprint
 from lsp_assist.engine.template import ChatTemplate, Piece, Turn
-from lsp_assist.errors import ModelError, ModelFileError
+from lsp_assist.errors import ModelError, ModelFileError, ModelUnavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["LoadedModel", "Shape", "Stopped"]
 
@@ -108,11 +115,22 @@ class LoadedModel:
                 states=self.states,
                 is_crowding_slow=not weights.is_on_gpu,
             )
-            self.scheduler = Scheduler(f"model {name}", self._context, self.pool, n_ctx=self.n_ctx)
+            self._adapters = adapters = Adapters(weights)
+            context = self._context
+            self.scheduler = Scheduler(
+                f"model {name}",
+                context,
+                self.pool,
+                n_ctx=self.n_ctx,
+                use=lambda key: adapters.use(context, key),
+            )
+            self._n_threads = shape.n_threads
+            self._embedding = threading.Lock()
+            self._embeddings: list[EmbeddingContext] = []
             undo.pop_all()
         # Also at interpreter exit, before Python takes the ground from under the threads.
         self._finalizer = weakref.finalize(
-            self, _free, self.scheduler, self.states, self._context, weights
+            self, _free, self.scheduler, self.states, self._embeddings, self._context, weights
         )
         milliseconds = (time.perf_counter() - started) * 1000
         logger.info("Loaded %r (%s) in %.0f ms", path.name, file.quantisation, milliseconds)
@@ -160,21 +178,55 @@ class LoadedModel:
     # ---- answering, from any thread
 
     def job(self, request: GenerateRequest, tokens: Sequence[int], answer: Answer) -> Job:
-        """What to submit to the scheduler for a request with these tokens.
+        """What to submit to the scheduler for a request with these tokens; `release` it after.
 
-        Raises: BadInput
+        Raises: BadInput, ModelFileError
         """
         is_chat = not isinstance(request.prompt, str) and any(
             isinstance(part, Turn) for part in request.prompt
         )
-        return Job(
-            request,
-            tokens,
-            answer,
-            weights=self.weights,
-            stop=self._template.stop if is_chat else (),
-            on_reply=self._remember_reply,
-        )
+        key = self._adapters.acquire(request.adapters)
+        try:
+            return Job(
+                request,
+                tokens,
+                answer,
+                weights=self.weights,
+                key=key,
+                stop=self._template.stop if is_chat else (),
+                on_reply=self._remember_reply,
+            )
+        except BaseException:
+            self._adapters.release(key)
+            raise
+
+    def release(self, job: Job) -> None:
+        """Lets go of what a job needs; once for each."""
+        self._adapters.release(job.key)
+
+    def embed(self, texts: Sequence[str], is_given_up: Callable[[], bool]) -> "NDArray[np.float32]":
+        """Unit vectors, shape (len(texts), n_embd).
+
+        Raises: ModelUnavailable, Stopped when `is_given_up` says so
+        """
+        if not self.file.has_embeddings:
+            raise ModelUnavailable(
+                f"Model {self.file.path.name!r} gives no embeddings; take one that is made for "
+                "them."
+            )
+
+        def check() -> None:
+            if is_given_up():
+                raise Stopped
+            if self.scheduler.is_stopping:
+                raise ModelUnavailable("The engine was closed; ask again.")
+
+        with self._embedding:
+            check()
+            if not self._embeddings:
+                made = EmbeddingContext(self.weights, n_threads=self._n_threads)
+                self._embeddings.append(made)
+            return self._embeddings[0].embed(texts, check)
 
     def counters(self) -> dict[str, int]:
         """What happened since it was loaded."""
@@ -190,6 +242,7 @@ class LoadedModel:
             "saved": pool.n_saved,
             "restored": pool.n_restored,
             "compactions": pool.n_compactions,
+            "adapter_switches": self._adapters.n_switches,
             "written": self.states.n_written,
             "read": self.states.n_read,
         }
@@ -199,14 +252,23 @@ class LoadedModel:
     def close(self, *, saves: bool = True) -> None:
         """Ends what runs with ModelUnavailable, keeps the cache on disk, frees everything."""
         self.scheduler.stop(saves=saves)
-        self._finalizer()
+        with self._embedding:
+            self._finalizer()
 
 
-def _free(scheduler: Scheduler, states: StateStore, context: Context, weights: Weights) -> None:
+def _free(
+    scheduler: Scheduler,
+    states: StateStore,
+    embeddings: list[EmbeddingContext],
+    context: Context,
+    weights: Weights,
+) -> None:
     if not scheduler.is_stopping:
         scheduler.stop(saves=False)
     scheduler.join()
     states.close()
+    for each in embeddings:
+        each.close()
     context.close()
     weights.close()
 

@@ -6,6 +6,7 @@ HTTP and no process.
 
 import asyncio
 import logging
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -26,6 +27,7 @@ from lsp_assist.engine.template import Turn
 from lsp_assist.errors import BadInput, ModelError, ModelUnavailable
 
 if TYPE_CHECKING:
+    from lsp_assist.engine.job import Answer, Job
     from lsp_assist.engine.loaded import LoadedModel
 
 __all__ = ["Engine", "EngineSettings", "EngineStatus", "ModelState"]
@@ -88,7 +90,7 @@ class EngineStatus:
     """In the caches, shared prefixes counted once."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """Since the start: preempted, cancelled, suspended, ahead, forks, evictions, parked, saved,
-    restored, compactions, written, read, loads, sleeps."""
+    restored, compactions, written, read, adapter_switches, loads, sleeps."""
 
 
 class Engine:
@@ -138,10 +140,10 @@ class Engine:
                     loop.call_soon_threadsafe(events.put_nowait, event)
 
             tokens = await self._on_thread(loaded.prompt_tokens, request.prompt)
-            job = loaded.job(request, tokens, answer)
-            loaded.scheduler.submit(job)
-            n_open = len(job.branches)
+            job = await self._job(loaded, request, tokens, answer)
             try:
+                loaded.scheduler.submit(job)
+                n_open = len(job.branches)
                 while n_open:
                     event = await events.get()
                     if isinstance(event, Exception):
@@ -150,6 +152,26 @@ class Engine:
                     yield event
             finally:
                 loaded.scheduler.cancel(job)
+                loaded.release(job)
+
+    async def _job(
+        self,
+        loaded: "LoadedModel",
+        request: GenerateRequest,
+        tokens: Sequence[int],
+        answer: "Answer",
+    ) -> "Job":
+        if not request.grammar and not request.adapters:
+            return loaded.job(request, tokens, answer)
+        # A grammar is read and adapters are loaded: some milliseconds.
+        making = asyncio.ensure_future(self._on_thread(loaded.job, request, tokens, answer))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])
+            if making.exception() is None:
+                loaded.release(making.result())
+            raise
 
     async def tokenize(self, model: str, text: str, *, parse_special: bool = False) -> list[int]:
         """The tokens of a text; names of control tokens are text unless `parse_special`.
@@ -181,6 +203,25 @@ class Engine:
         """
         async with self._using(model) as loaded:
             return await self._on_thread(loaded.prompt_text, turns)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """Unit vectors for texts, of a model that `has_embeddings`.
+
+        Raises: BadInput, ModelFileError, ModelUnavailable
+        """
+        is_given_up = threading.Event()
+        async with self._using(model) as loaded:
+            work = asyncio.ensure_future(
+                self._on_thread(loaded.embed, tuple(texts), is_given_up.is_set)
+            )
+            try:
+                vectors = await asyncio.shield(work)
+            finally:
+                is_given_up.set()
+                await asyncio.wait([work])  # the model must stay awake so long
+                work.exception()
+        found: list[list[float]] = vectors.tolist()
+        return found
 
     async def models(self) -> list[ModelState]:
         """The models, in the order that they were named in."""
@@ -364,6 +405,7 @@ class Engine:
             size=slot.file.n_bytes,
             n_ctx=min(self._settings.n_ctx, slot.file.n_ctx_train),
             can_fork_cheaply=slot.file.can_roll_back,
+            has_embeddings=slot.file.has_embeddings,
         )
 
     async def _on_thread(self, work: Callable[..., T], *args: object) -> T:

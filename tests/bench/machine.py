@@ -1,4 +1,4 @@
-"""What the benches ask of the machine: memory of a process, and other programs that keep it busy."""
+"""What the benches ask of the machine: memory of a process, and programs that keep it busy."""
 
 import contextlib
 import os

@@ -15,10 +15,22 @@ FILE = Path(__file__).parents[2] / "bench.json"
 Bar = tuple[Literal["<=", ">="], float]
 
 
-def report(figures: Mapping[str, float], bars: Mapping[str, Bar]) -> None:
+def report(figures: Mapping[str, float], bars: Mapping[str, Bar], *, is_kept: bool = True) -> None:
     """Print each figure beside its bar and merge them into bench.json with date and load."""
+    if is_kept:
+        _keep(figures)
+    for name, value in figures.items():
+        bar = bars.get(name)
+        verdict = ""
+        if bar is not None:
+            is_reached = value <= bar[1] if bar[0] == "<=" else value >= bar[1]
+            verdict = f"  ({bar[0]} {bar[1]:.4g}: {'reached' if is_reached else 'MISSED'})"
+        print(f"{name:38} {value:10.4f}{verdict}", flush=True)
+
+
+def _keep(figures: Mapping[str, float]) -> None:
     known = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
-    known.update({name: round(value, 4) for name, value in figures.items()})
+    known.update({name: round(value, 5) for name, value in figures.items()})
     known["machine"] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -26,10 +38,3 @@ def report(figures: Mapping[str, float], bars: Mapping[str, Bar]) -> None:
         "load": [round(load, 1) for load in os.getloadavg()],
     }
     FILE.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", "utf-8")
-    for name, value in figures.items():
-        bar = bars.get(name)
-        verdict = ""
-        if bar is not None:
-            is_reached = value <= bar[1] if bar[0] == "<=" else value >= bar[1]
-            verdict = f"  ({bar[0]} {bar[1]:g}: {'reached' if is_reached else 'MISSED'})"
-        print(f"{name:36} {value:10.3f}{verdict}")

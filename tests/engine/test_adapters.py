@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lsp_assist.engine.adapters import NO_ADAPTERS, Adapters
+from lsp_assist.engine.adapters import Adapters
 from lsp_assist.engine.llama import Context, Weights
 from lsp_assist.engine.requests import Adapter
 from lsp_assist.errors import ModelFileError
@@ -24,8 +24,7 @@ def context(weights: Weights) -> Iterator[Context]:
 def adapters(weights: Weights, context: Context) -> Iterator[Adapters]:
     made = Adapters(weights, max_idle=1)
     yield made
-    made.apply(context, NO_ADAPTERS)
-    made.close()
+    made.use(context, "")
 
 
 def logits(context: Context) -> NDArray[np.float32]:
@@ -45,13 +44,13 @@ def test_an_adapter_acts_while_it_is_set(
     seen = [plain]
     for wanted in ([one], [two], [one, two]):
         acquired = adapters.acquire(wanted)
-        adapters.apply(context, acquired)
+        adapters.use(context, acquired)
         seen.append(logits(context))
         adapters.release(acquired)
     for index, a in enumerate(seen):
         for b in seen[index + 1 :]:
             assert np.abs(a - b).max() > 1e-3
-    adapters.apply(context, NO_ADAPTERS)
+    adapters.use(context, "")
     np.testing.assert_array_equal(logits(context), plain)
     assert adapters.n_switches == 4
     assert adapters.switch_ms < 100
@@ -59,14 +58,13 @@ def test_an_adapter_acts_while_it_is_set(
 
 def test_a_set_is_named_by_its_files_and_scales(adapters: Adapters, tmp_path: Path) -> None:
     a, b = make_adapter(tmp_path / "a.gguf", seed=1), make_adapter(tmp_path / "b.gguf", seed=2)
-    key = adapters.acquire([Adapter(a), Adapter(b)]).key
-    assert key == adapters.acquire([Adapter(b), Adapter(a)]).key
+    key = adapters.acquire([Adapter(a), Adapter(b)])
+    assert key == adapters.acquire([Adapter(b), Adapter(a)])
     others = [[Adapter(a)], [Adapter(a, 0.5), Adapter(b)], [Adapter(a), Adapter(b), Adapter(b)]]
-    assert len({key, *(adapters.acquire(other).key for other in others)}) == 4
-    assert adapters.acquire([Adapter(a, scale=0.0)]) == NO_ADAPTERS
-    assert NO_ADAPTERS.key == ""
+    assert len({key, *(adapters.acquire(other) for other in others)}) == 4
+    assert adapters.acquire([Adapter(a, scale=0.0)]) == ""
     make_adapter(a, seed=3, rank=8)
-    assert adapters.acquire([Adapter(a), Adapter(b)]).key != key
+    assert adapters.acquire([Adapter(a), Adapter(b)]) != key
 
 
 def test_adapters_that_nobody_uses_are_freed(
@@ -76,11 +74,11 @@ def test_adapters_that_nobody_uses_are_freed(
     files = [Adapter(make_adapter(tmp_path / f"{n}.gguf", seed=n)) for n in range(4)]
     held = [adapters.acquire([file]) for file in files]
     again = adapters.acquire([files[0]])
-    adapters.apply(context, held[3])
+    adapters.use(context, held[3])
     for each in held:
         adapters.release(each)
     assert adapters.n_loaded == 3  # one in use, one set on the context, one idle
-    adapters.apply(context, again)
+    adapters.use(context, again)
     logits(context)
     adapters.release(again)
     adapters.release(adapters.acquire([files[1]]))

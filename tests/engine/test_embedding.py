@@ -4,9 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsp_assist.engine.embedding import EmbeddingContext, has_embeddings
+from lsp_assist.engine.embedding import EmbeddingContext
 from lsp_assist.engine.llama import Weights
-from lsp_assist.errors import ModelUnavailable
 from tests.engine.tiny import make_model
 
 
@@ -57,9 +56,3 @@ def test_the_work_can_be_given_up_between_batches(embeddings: EmbeddingContext) 
     with pytest.raises(Enough):
         embeddings.embed(["a text"] * 30, count)
     assert embeddings.embed(["a text"]).shape == (1, 64)
-
-
-def test_a_model_for_text_generation_has_none(weights: Weights) -> None:
-    assert not has_embeddings(weights)
-    with pytest.raises(ModelUnavailable, match="gives no embeddings"):
-        EmbeddingContext(weights)

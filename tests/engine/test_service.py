@@ -59,9 +59,7 @@ async def ask(engine: Engine, request: GenerateRequest) -> Said:
 
 def chat(*texts: str, sampling: Sampling = GREEDY, model: str = "tiny") -> GenerateRequest:
     """A conversation: user, assistant, user, ..."""
-    turns = tuple(
-        Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(texts)
-    )
+    turns = tuple(Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(texts))
     return GenerateRequest(model, turns, sampling)
 
 
