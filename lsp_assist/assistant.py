@@ -5,9 +5,11 @@ the loop only.
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
+import math
 import os
 import platform
 import time
@@ -39,10 +41,12 @@ __all__ = [
     "Refreshed",
     "Selection",
     "Status",
+    "engine_model",
 ]
 
 logger = logging.getLogger(__name__)
 
+ENGINE_SILENCE_S = 60.0  # it says every few seconds that it lives
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
 
 P = ParamSpec("P")
@@ -418,17 +422,52 @@ class Assistant:
 def _open_model(settings: Settings) -> tuple[Model, str]:
     """The model that the settings name, and why it answers."""
     if settings.model.path is None:
-        config = settings.places.config / "config.toml"
+        config = f"{_shown(settings.places.config)}/config.toml"
         remedy = (
             "To add one, run `lsp-assist ask --model FILE.gguf`, or write"
-            f' `[model]` and `path = "FILE.gguf"` into {str(config)!r}.'
+            f' `[model]` and `path = "FILE.gguf"` into `{config}`.'
         )
         from lsp_assist.backends.extractive import ExtractiveModel
 
         return ExtractiveModel(remedy), "no model is configured"
-    from lsp_assist.engine.local import LocalModel
+    return engine_model(settings.model.path, settings), "the configured model file"
 
-    return LocalModel(settings.model.path, settings.model), "the configured model file"
+
+def engine_model(path: Path, settings: Settings) -> Model:
+    """A model file that the user's engine answers with; the engine is started when it is needed.
+
+    It may die in the middle of a reply: it is started and asked again, twice.
+    """
+    from lsp_assist.backends.openai import OpenAIModel, Server
+    from lsp_assist.engine import process
+
+    def found() -> Server:
+        if not path.is_file():
+            from lsp_assist.engine.gguf import read_model_file
+
+            read_model_file(path)  # says what is wrong, and no engine is started for it
+        endpoint = process.connected(settings)
+        return Server(
+            endpoint.url,
+            process.model_served(endpoint, path),
+            endpoint.socket,
+            endpoint.token,
+            takes_llama_keys=True,
+            first_text_s=math.inf,  # a prefill takes as long as it takes
+            silence_s=ENGINE_SILENCE_S,
+        )
+
+    async def find() -> Server:
+        return await asyncio.to_thread(found)
+
+    return OpenAIModel(path.stem, find, n_repeats=2)
+
+
+def _shown(path: Path) -> str:
+    """The path with `~` for the user's home."""
+    with contextlib.suppress(ValueError, RuntimeError):  # not below it; no home
+        return f"~/{path.relative_to(Path.home()).as_posix()}"
+    return str(path)
 
 
 def _checked_root(root: Path) -> Path:

@@ -18,6 +18,7 @@ from lsp_assist.errors import SettingError
 
 __all__ = [
     "WORKSPACE_FILE",
+    "EngineLife",
     "IndexSettings",
     "LogSettings",
     "ModelSettings",
@@ -29,6 +30,7 @@ __all__ = [
 WORKSPACE_FILE = ".lsp-assist.toml"
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+EngineTransport = Literal["auto", "unix", "loopback"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,27 @@ class ModelSettings:
     """Layers on the GPU where llama.cpp was built for one; -1 takes all."""
     max_tokens: int = 1024
     temperature: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLife:
+    """How long the engine keeps what it holds, and what it may be asked for."""
+
+    idle_sleep_s: int = 300
+    """After so many idle seconds a model's memory is freed, its KV cache kept on disk; 0 does it at
+    once, -1 never."""
+    exit_after_s: int = 3600
+    """After so many idle seconds the process ends; the next question starts it again. -1: never."""
+    kv_budget_tokens: int = 0
+    """Tokens that the cache of a model holds; 0 takes twice the context window."""
+    memory_budget_bytes: int = 0
+    """Of all models that are awake; 0 sets no limit."""
+    state_budget_bytes: int = 4 << 30
+    """Of the caches kept on disk; 0 keeps none."""
+    adapters: tuple[str, ...] = ()
+    """GGUF files of LoRA adapters that requests may name."""
+    transport: EngineTransport = "auto"
+    """How clients reach it: a unix socket where there are any, else a loopback port and a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,15 @@ class Places:
     data: Path
     cache: Path
 
+    @property
+    def runtime(self) -> Path:
+        """Where the engine's socket and locks live.
+
+        Not the runtime folder of the session: that one goes at logout, and is another one for each
+        way to log in, so that one user could have two engines.
+        """
+        return self.cache / "run"
+
     @classmethod
     def of_user(cls, environ: Mapping[str, str] = os.environ) -> "Places":
         """The platform's folders; `LSP_ASSIST_HOME` gathers all three under one folder."""
@@ -96,13 +128,19 @@ class Settings:
 
     places: Places
     model: ModelSettings = field(default_factory=ModelSettings)
+    engine: EngineLife = field(default_factory=EngineLife)
     index: IndexSettings = field(default_factory=IndexSettings)
     log: LogSettings = field(default_factory=LogSettings)
     warnings: tuple[str, ...] = ()
     """What was said and not taken, in whole sentences for the user."""
 
 
-_SECTIONS: dict[str, type] = {"model": ModelSettings, "index": IndexSettings, "log": LogSettings}
+_SECTIONS: dict[str, type] = {
+    "model": ModelSettings,
+    "engine": EngineLife,
+    "index": IndexSettings,
+    "log": LogSettings,
+}
 
 _RANGES: dict[str, tuple[float, float]] = {
     "model.n_ctx": (256, 10_000_000),
@@ -110,6 +148,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.n_gpu_layers": (-1, 10_000),
     "model.max_tokens": (1, 1_000_000),
     "model.temperature": (0, 5),
+    "engine.idle_sleep_s": (-1, 1_000_000_000),
+    "engine.exit_after_s": (-1, 1_000_000_000),
+    "engine.kv_budget_tokens": (0, 1_000_000_000),
+    "engine.memory_budget_bytes": (0, 1 << 50),
+    "engine.state_budget_bytes": (0, 1 << 50),
     "index.max_file_bytes": (1, 100_000_000),
     "index.max_files": (1, 10_000_000),
 }

@@ -6,14 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from lsp_assist.config import Places, Settings
+from lsp_assist.engine import process, runtime
+
 
 @pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings, data and cache in a folder of the test, for it and the processes that it starts."""
-    monkeypatch.setenv("LSP_ASSIST_HOME", str(tmp_path / "assist-home"))
-    for section in ("MODEL", "INDEX", "LOG"):
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Settings, data and cache in a folder of the test, for it and the processes that it starts.
+
+    An engine that was started there is ended.
+    """
+    home = tmp_path / "assist-home"
+    monkeypatch.setenv("LSP_ASSIST_HOME", str(home))
+    for section in ("MODEL", "ENGINE", "INDEX", "LOG"):
         for name in ("PATH", "N_CTX", "MAX_TOKENS", "EXCLUDE", "LEVEL", "FILE"):
             monkeypatch.delenv(f"LSP_ASSIST_{section}_{name}", raising=False)
+    yield
+    places = Places.of_user({"LSP_ASSIST_HOME": str(home)})
+    if (runtime.place_of(places.runtime) / "alive.lock").exists():
+        process.stopped(Settings(places))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -51,7 +51,7 @@ def test_the_environment_wins_over_the_file_and_overrides_win_over_both(home: Pa
         ("[model]\nn_ctx = true", "model.n_ctx", "a whole number"),
         ("[model]\npath = 5", "model.path", "a path"),
         ("[model]\ncolour = 5", "model.colour", "Unknown setting"),
-        ("[engine]\nx = 1", "engine", "Unknown section"),
+        ("[motor]\nx = 1", "motor", "Unknown section"),
         ("model = 3", "model", "not a table"),
         ("[log]\nlevel = 'loud'", "log.level", "one of"),
         ("[index]\nexclude = 'x'", "index.exclude", "a list of strings"),

@@ -11,6 +11,7 @@ __all__ = ["commands"]
 _COMMANDS = {
     "ask": "Ask about the code in a folder.",
     "doctor": "Show what is installed and configured, and what is wrong with it.",
+    "engine": "Run the local model's engine, show its state, or stop it.",
     "index": "Index a folder, or show what is in its index.",
     "search": "Find the places that match a question or a name.",
     "serve": "Serve an editor over LSP.",

@@ -58,3 +58,11 @@ def test_a_bare_selection_is_searched_by_its_own_words() -> None:
     selection = Selection("a.py", 0, 0, "retry(request)", "python")
     assert pick.query_of("", selection).strip() == "retry(request)"
     assert pick.query_of("why", None) == "why"
+
+
+def test_a_question_that_says_little_is_searched_with_the_one_before() -> None:
+    assert pick.query_of("And who calls it?", None, "where is retry") == (
+        "And who calls it?\nwhere is retry"
+    )
+    long = "where are the session cookies stored"
+    assert pick.query_of(long, None, "where is retry") == long
