@@ -135,10 +135,7 @@ class Reply:
         return {
             "tokens": [token.text for token in logprobs],
             "token_logprobs": [_finite(token.logprob) for token in logprobs],
-            "top_logprobs": [
-                {text: _finite(logprob) for _, text, logprob in token.top[: self.n_top]}
-                for token in logprobs
-            ],
+            "top_logprobs": [_by_text(token, self.n_top) for token in logprobs],
             "text_offset": offsets,
         }
 
@@ -231,6 +228,14 @@ def _token_object(token: TokenLogprob, n_top: int) -> Json:
         **_scored(token.text, token.logprob),
         "top_logprobs": [_scored(text, logprob) for _, text, logprob in token.top[:n_top]],
     }
+
+
+def _by_text(token: TokenLogprob, n_top: int) -> dict[str, float]:
+    """The likeliest alternatives by their text; of two that look the same, the likelier."""
+    found: dict[str, float] = {}
+    for _, text, logprob in token.top[:n_top]:
+        found.setdefault(text, _finite(logprob))
+    return found
 
 
 def _scored(text: str, logprob: float) -> Json:

@@ -5,11 +5,13 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import openai
 import pytest
 
 import lsp_assist
@@ -289,3 +291,59 @@ def test_a_terminal_sees_links_and_steps(root: Path) -> None:
     assert b"Searching the workspace ..." in output
     target = (root / "client.py").as_uri().encode()
     assert b"\x1b]8;;" + target + b"\x1b\\" in output
+
+
+# ---- the engine ------------------------------------------------------------------------------
+
+
+def test_a_question_to_a_model_starts_the_engine_and_leaves_it(root: Path, model: Path) -> None:
+    assert "does not run" in run("engine", "status", code=3)
+    assert json.loads(run("engine", "status", "--json", code=3)) is None
+    assert run("engine", "stop") == "The engine does not run.\n"
+    command = ("ask", "--json", "-d", root, "--model", model, "--max-tokens", "4", "retry")
+    first = json.loads(run(*command))["usage"]
+    second = json.loads(run(*command))["usage"]
+    assert first["cachedTokens"] == 0
+    assert second["cachedTokens"] >= second["promptTokens"] - 1
+    status = run("engine", "status")
+    assert f"The engine {lsp_assist.__version__} runs" in status
+    assert f"tiny: ready, a window of 8,192 tokens, {model}" in status
+    said = json.loads(run("engine", "status", "--json"))
+    assert said["models"][0]["name"] == "tiny"
+    assert run("engine", "stop") == "The engine has ended.\n"
+    assert "does not run" in run("engine", "status", code=3)
+
+
+def test_an_engine_by_hand_serves_other_tools(root: Path, model: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with subprocess.Popen(
+        [sys.executable, "-m", "lsp_assist", "engine", "--port", port],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LSP_ASSIST_MODEL_PATH": str(model), "PYTHONUNBUFFERED": "1"},
+    ) as engine:
+        assert engine.stdout is not None
+        lines = [engine.stdout.readline() for _ in range(4)]
+        assert lines[2].strip() == f"OPENAI_BASE_URL=http://127.0.0.1:{port}/v1"
+        assert "OPENAI_API_KEY" in lines[3]
+        key = subprocess.run(
+            ["sh", "-c", f'{lines[3].strip()}; printf %s "$OPENAI_API_KEY"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key)
+        with client:
+            reply = client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": "Hello"}], max_tokens=4
+            )
+            assert reply.usage is not None
+            assert reply.usage.completion_tokens > 0
+            with pytest.raises(openai.AuthenticationError):
+                client.with_options(api_key="wrong").models.list()
+        assert "An engine runs already" in run("engine", code=2)
+        engine.send_signal(signal.SIGINT)
+        assert engine.wait(timeout=30) == 0
+    assert "does not run" in run("engine", "status", code=3)

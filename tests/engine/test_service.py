@@ -13,7 +13,7 @@ from lsp_assist.engine.service import Engine, EngineSettings, EngineStatus
 from lsp_assist.engine.template import Turn
 from lsp_assist.errors import BadInput, ContextTooLong, ModelFileError, ModelUnavailable
 from lsp_assist.llm import Sampling
-from tests.engine.test_local import bare_greedy
+from tests.engine.bare import bare_greedy
 from tests.engine.tiny import make_model
 
 GREEDY = Sampling(temperature=0, max_tokens=16)

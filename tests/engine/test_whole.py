@@ -228,7 +228,7 @@ async def test_log_probabilities_are_those_of_the_tokens(http: httpx2.AsyncClien
     logprobs = reply["choices"][0]["logprobs"]
     assert "".join(logprobs["tokens"]) == reply["choices"][0]["text"]
     for logprob, top in zip(logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True):
-        assert len(top) == 3
+        assert 1 <= len(top) <= 3  # parts of one character look the same
         assert logprob == pytest.approx(max(top.values()))
 
 
