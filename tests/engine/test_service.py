@@ -270,6 +270,18 @@ async def test_a_chat_survives_the_process_on_disk(settings: EngineSettings) -> 
     await engine.close()
 
 
+async def test_a_killed_process_has_kept_what_was_warm(
+    engine: Engine, settings: EngineSettings
+) -> None:
+    """In a quiet moment everything is written, also what waits for its question."""
+    await ask(engine, replace(chat(QUESTION * 20, sampling=WARM), is_speculative=True))
+    await until(engine, lambda status: status.counters["written"] > 0)
+    heir = Engine(settings)
+    said = await ask(heir, chat(QUESTION * 20))
+    assert said.n_cached == said.n_prompt - 1
+    await heir.close()
+
+
 async def test_more_chats_than_the_cache_holds(settings: EngineSettings) -> None:
     """Without a store for them, the oldest is computed again."""
     small = replace(
