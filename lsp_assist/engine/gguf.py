@@ -54,10 +54,13 @@ class ModelFile:
     """Numbers that the KV cache holds of a token, keys and values of all layers; about, and 0 where
     it is not said."""
 
+    has_window: bool = False
+    """Whether it names a sliding window; some architectures have no use for it."""
+
     @property
     def can_roll_back(self) -> bool:
-        """Whether its cache can lose its end, going by the architecture's name."""
-        return not any(name in self.architecture for name in _RECURRENT)
+        """Whether its cache can lose its end, going by what the header says."""
+        return not (self.has_window or any(name in self.architecture for name in _RECURRENT))
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -90,6 +93,7 @@ def read_model_file(path: Path) -> ModelFile:
         head_dim=_head_dim(metadata),
         chat_template=metadata.text("tokenizer.chat_template"),
         has_embeddings=metadata.values.get(f"{metadata.architecture}.pooling_type", 0) != 0,
+        has_window=metadata.values.get(f"{metadata.architecture}.attention.sliding_window", 0) != 0,
         other_paths=tuple(other_paths),
         kv_values_per_token=_kv_values(metadata),
     )

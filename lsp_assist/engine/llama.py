@@ -75,13 +75,16 @@ class Weights:
         self.eos: int = llama.llama_vocab_eos(self._vocab)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
         self.adds_eos: bool = llama.llama_vocab_get_add_eos(self._vocab)
-        self.can_roll_back: bool = not (
-            llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
-        )
-        """Whether a sequence can lose its end; a recurrent model can only start again, or from a
-        `Context.checkpoint`."""
         self.n_window: int = llama.llama_model_n_swa(self._model)
         """How far back some layers look, 0 for to the start."""
+        self.can_roll_back: bool = not (
+            llama.llama_model_is_recurrent(self._model)
+            or llama.llama_model_is_hybrid(self._model)
+            or self.n_window > 0
+        )
+        """Whether a sequence can lose its end, and be shared up to anywhere. A recurrent model can
+        only start again, or from a `Context.checkpoint`. Of one with a sliding window llama.cpp
+        gives cells that are out of sight to others, so there may be none to go back to."""
 
     @property
     def handle(self) -> Any:
@@ -203,7 +206,7 @@ class Context:
         params.n_threads = params.n_threads_batch = n_threads or n_usable_cores()
         params.no_perf = True
         params.embeddings = gives_embeddings
-        # Of layers with a sliding window too, all cells are kept: a branch may begin anywhere.
+        # Layers with a sliding window keep what they no longer see, as long as there is room.
         params.swa_full = True
         if weights.is_on_gpu:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -340,9 +343,9 @@ class Context:
         self._llama.llama_memory_seq_cp(self._memory, source, target, start, n_tokens)
 
     def checkpoint(self, seq: int) -> "NDArray[np.uint8]":
-        """A copy of what of a sequence cannot be rolled back: the recurrent state, some KB.
+        """A copy of what of a sequence cannot be rolled back: a recurrent state, a window.
 
-        Only of a model whose weights cannot `can_roll_back`; see `return_to`.
+        Only of a model that cannot `can_roll_back`; see `return_to`.
         """
         import numpy as np
 

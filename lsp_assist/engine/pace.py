@@ -16,13 +16,14 @@ class Pace:
 
     _seconds: dict[int, float] = field(default_factory=dict)
     _n_measured: dict[int, int] = field(default_factory=dict)
+    _measured_at: dict[int, int] = field(default_factory=dict)
     _n_asked: int = 0
 
     def group(self, n_branches: int) -> int:
         """How many of the branches to decode together in the next step, at most all of them.
 
         The size that needs the least time for a token of each; now and then another one that is
-        not known yet, or was measured long ago and was close.
+        not known yet, or was measured long ago and was close; rarely any other one.
         """
         sizes = _sizes(n_branches)
         self._n_asked += 1
@@ -32,13 +33,15 @@ class Pace:
         costs = {size: self._round(n_branches, size) for size in sizes}
         best = min(costs, key=lambda size: (costs[size], -size))
         if self._n_asked % _EXPLORE_EVERY == 0:
-            close = [s for s in sizes if s != best and costs[s] < _CLOSE * costs[best]]
-            if close:
-                return min(close, key=lambda size: self._n_measured[size])
+            is_any = self._n_asked % _EXPLORE_FAR_EVERY == 0
+            others = [s for s in sizes if s != best and (is_any or costs[s] < _CLOSE * costs[best])]
+            if others:
+                return min(others, key=lambda size: self._measured_at[size])
         return best
 
     def measured(self, n_branches: int, seconds: float) -> None:
         """Notes how long a step for so many branches took."""
+        self._measured_at[n_branches] = self._n_asked
         n = self._n_measured.get(n_branches, 0)
         before = self._seconds.get(n_branches, seconds)
         if n < _N_FIRST:  # the first ones of a size also fill caches; take the best
@@ -57,6 +60,7 @@ class Pace:
 
 _N_FIRST = 2
 _EXPLORE_EVERY = 48
+_EXPLORE_FAR_EVERY = 16 * _EXPLORE_EVERY
 _CLOSE = 1.5
 _OUTLIER = 3.0
 _WEIGHT = 0.2

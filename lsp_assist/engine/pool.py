@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lsp_assist.engine.kv import Ledger, Plan, Tokens
 from lsp_assist.engine.llama import Context
-from lsp_assist.engine.states import Part, StateStore
+from lsp_assist.engine.states import Part, State, StateStore
 
 __all__ = ["Counters", "Pool"]
 
@@ -53,6 +53,7 @@ class Pool:
         self._states = states
         self._is_crowding_slow = is_crowding_slow
         self._unsaved: set[int] = set()
+        self._prepared: dict[int, State] = {}
         self.counters = Counters()
 
     @property
@@ -99,6 +100,7 @@ class Pool:
 
     def advance(self, seq: int, tokens: Tokens) -> None:
         """Notes that tokens were computed."""
+        self._prepared.pop(seq, None)
         self._ledger.extend(seq, tokens)
         self._unsaved.add(seq)
 
@@ -113,13 +115,24 @@ class Pool:
         if not self._can_roll_back and (kept := self.fork(seq)) is not None:
             self.release(kept)
 
+    def prepare(self, seq: int) -> None:
+        """Notes what `settle` goes back to, where an aborted decode leaves a state half written."""
+        if not self._can_roll_back and len(self._ledger.tokens(seq)):
+            self._prepared[seq] = self._context.checkpoint(seq)
+
     def settle(self, seq: int, tokens: Tokens) -> int:
         """How many tokens a sequence holds after a decode of these behind it was aborted.
 
-        A state that cannot roll back may be half written, and is given up.
+        None, where it cannot roll back and was not prepared.
         """
-        n_before = len(self._ledger.tokens(seq))
-        n_held = self._context.n_held(seq) if self._can_roll_back else self._context.keep(seq, 0)
+        context, n_before = self._context, len(self._ledger.tokens(seq))
+        prepared = self._prepared.pop(seq, None)
+        if self._can_roll_back:
+            n_held = context.n_held(seq)
+        elif prepared is not None and context.return_to(seq, prepared, n_before):
+            n_held = n_before
+        else:
+            n_held = context.keep(seq, 0)
         if n_held > n_before:
             self._ledger.extend(seq, tokens[: n_held - n_before])
         else:

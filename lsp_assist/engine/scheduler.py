@@ -354,6 +354,8 @@ class Scheduler:
                 context.add(part, seq=branch.seq, position=branch.n_held, wants_logits=wants_logits)
             )
             parts.append(part)
+            if n_tokens > 1:
+                pool.prepare(branch.seq)
         with self._changed:
             context.resume()
             urgency = step[0][0].job.priority

@@ -73,7 +73,8 @@ class ModelState:
     """Of the file, in bytes; 0 where it cannot be read."""
     n_ctx: int = 0
     can_fork_cheaply: bool = True
-    """Whether a fork may begin anywhere; else (a recurrent part) only where a turn ended."""
+    """Whether a fork may begin anywhere; else (a recurrent part, a sliding window) only where a
+    turn ended."""
     has_embeddings: bool = False
     problem: str = ""
     """Why the file cannot be used, empty if it can."""
@@ -404,7 +405,11 @@ class Engine:
             state,
             size=slot.file.n_bytes,
             n_ctx=min(self._settings.n_ctx, slot.file.n_ctx_train),
-            can_fork_cheaply=slot.file.can_roll_back,
+            can_fork_cheaply=(
+                slot.file.can_roll_back
+                if slot.loaded is None
+                else slot.loaded.weights.can_roll_back
+            ),
             has_embeddings=slot.file.has_embeddings,
         )
 

@@ -32,9 +32,12 @@ class Heard:
     pieces: list[float] = field(default_factory=list)
     text: str = ""
     n_tokens: int = 0
+    n_ended: int = 0
     first_s: float = 0.0
     """The first token."""
     ended_s: float = 0.0
+    cpu_s: float = 0.0
+    """Work of this process up to the end, whatever else the machine does."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -71,7 +74,7 @@ def request(
 async def ask(engine: Engine, wanted: GenerateRequest, heard: Heard | None = None) -> Heard:
     """The answer to a request, noted while it comes."""
     heard = heard or Heard()
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     async with contextlib.aclosing(engine.generate(wanted)) as events:
         async for event in events:
             now = time.perf_counter() - started
@@ -84,8 +87,10 @@ async def ask(engine: Engine, wanted: GenerateRequest, heard: Heard | None = Non
                     heard.first_s = heard.first_s or now
                 case Ended():
                     heard.n_tokens += event.n_tokens
+                    heard.n_ended += 1
                     heard.ended_s = now
                     heard.first_s = heard.first_s or now
+    heard.cpu_s = time.process_time() - cpu_started
     return heard
 
 

@@ -54,24 +54,6 @@ class _Run:
         self.large, self.micro = model_file(LARGE), model_file(MICRO)
         self.tokens = Tokens(MICRO.n_vocab)
         """Of both vocabularies."""
-        self.cold_s = 0.0
-
-
-async def _first_tokens(run: _Run) -> _Figures:
-    figures = await warmth.first_tokens(run.large, run.sizes, run.tokens)
-    run.cold_s = figures.pop("cold_s")
-    return {"engine.cold_s": run.cold_s, **figures}
-
-
-async def _fork_while_decoding(run: _Run) -> _Figures:
-    assert run.cold_s, "measure `first` as well"
-    return await warmth.fork_while_decoding(run.large, run.sizes, run.tokens, run.cold_s)
-
-
-def _restart(run: _Run) -> _Figures:
-    assert run.cold_s, "measure `first` as well"
-    seconds = warmth.restart_s(run.large, run.sizes, run.tokens)
-    return {"engine.restart_ratio": seconds / run.cold_s, "engine.restart_s": seconds}
 
 
 async def _busy(run: _Run) -> _Figures:
@@ -93,9 +75,8 @@ MEASURES: dict[str, _Measure] = {
     "memory": lambda run: warmth.many_forks(run.large, run.sizes, run.tokens),
     "parity": lambda run: speed.parity(run.large, run.sizes.prompt // 8, run.tokens),
     "soak": lambda run: soak.soak(run.micro, run.sizes, run.tokens),
-    "first": _first_tokens,
-    "parent": _fork_while_decoding,
-    "restart": _restart,
+    "first": lambda run: warmth.first_tokens(run.large, run.sizes, run.tokens),
+    "restart": lambda run: warmth.restart(run.large, run.sizes, run.tokens),
 }
 
 

@@ -1,98 +1,94 @@
 """How long until the first token: cold, warm, forked, restarted, interrupted, ahead of Enter."""
 
 import asyncio
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Self
+
+import httpx2
 
 from lsp_assist.engine.requests import Priority
 from lsp_assist.engine.service import Engine
 from tests.bench.asking import Heard, Tokens, ask, awake, request
 from tests.bench.machine import resident_bytes
+from tests.bench.served import Served, served
 from tests.bench.sizes import Sizes
 
-__all__ = ["first_tokens", "fork_while_decoding", "interruptions", "many_forks", "restart_s"]
+__all__ = ["first_tokens", "interruptions", "many_forks", "restart"]
 
 N_QUESTION = 32
 
 
 async def first_tokens(path: Path, sizes: Sizes, tokens: Tokens) -> dict[str, float]:
-    """Cold against warm, and a fork against the same question without one."""
+    """Cold against warm, a fork against the same question without one, a fork of a busy parent."""
     cold, full, context, fork, plain = [], [], [], [], []
     async with awake(path, n_ctx=2 * sizes.prompt) as engine:
         for _ in range(sizes.cold_runs):
             prompt = tokens(sizes.prompt)
             heard = await ask(engine, request(prompt))
             assert heard.n_cached == 0
-            cold.append(heard.first_s)
+            cold.append(heard)
         await ask(engine, request(prompt, max_tokens=0))
         chat = prompt
         for _ in range(sizes.runs):
             question = prompt + tokens(N_QUESTION)
             await ask(engine, request(question, max_tokens=0))
-            heard = await ask(engine, request(question))
-            assert heard.n_cached >= len(question) - 1
-            full.append(heard.first_s)
-
-            heard = await ask(engine, request(prompt + tokens(N_QUESTION)))
-            assert heard.n_cached >= len(prompt) - 1
-            context.append(heard.first_s)
-
+            full.append(await _warm(engine, question, len(question) - 1))
+            context.append(await _warm(engine, prompt + tokens(N_QUESTION), len(prompt) - 1))
             # The chat goes on at its end: nobody else needs what lies behind it.
             chat += tokens(N_QUESTION)
             await ask(engine, request(chat, max_tokens=0))
             longer = chat + tokens(N_QUESTION)
-            heard = await ask(engine, request(longer))
-            assert heard.n_cached >= len(chat) - 1
-            plain.append(heard.first_s)
+            plain.append(await _warm(engine, longer, len(chat) - 1))
             # Another branch begins at the same place.
-            heard = await ask(engine, request(chat + tokens(N_QUESTION)))
-            assert heard.n_cached >= len(chat) - 1
-            fork.append(heard.first_s)
+            fork.append(await _warm(engine, chat + tokens(N_QUESTION), len(chat) - 1))
             chat = longer
-    cold_s = statistics.median(cold)
-    return {
-        "cold_s": cold_s,
-        "engine.full_warm_ratio": statistics.median(full) / cold_s,
-        "engine.full_warm_ms": statistics.median(full) * 1000,
-        "engine.context_warm_ratio": statistics.median(context) / cold_s,
-        "engine.context_warm_ms": statistics.median(context) * 1000,
-        "engine.fork_ratio": statistics.median(fork) / statistics.median(plain),
-    }
+        cold_s, cold_cpu_s = _medians(cold)
+        figures = {"engine.cold_s": cold_s, "engine.cold_cpu_s": cold_cpu_s}
+        for name, found in (("full_warm", full), ("context_warm", context)):
+            wall_s, cpu_s = _medians(found)
+            figures[f"engine.{name}_ratio"] = wall_s / cold_s
+            figures[f"engine.{name}_ratio_cpu"] = cpu_s / cold_cpu_s
+            figures[f"engine.{name}_ms"] = wall_s * 1000
+        figures["engine.fork_ratio"] = _medians(fork)[0] / _medians(plain)[0]
+        figures["engine.fork_ratio_cpu"] = _medians(fork)[1] / _medians(plain)[1]
+        return figures | await _fork_while_decoding(engine, sizes, tokens, prompt, cold_s)
 
 
-async def fork_while_decoding(
-    path: Path, sizes: Sizes, tokens: Tokens, cold_s: float
+async def _warm(engine: Engine, question: tuple[int, ...], n_cached: int) -> Heard:
+    heard = await ask(engine, request(question))
+    assert heard.n_cached >= n_cached, f"{heard.n_cached} of {n_cached} tokens were cached"
+    return heard
+
+
+def _medians(heard: list[Heard]) -> tuple[float, float]:
+    """Of wall and CPU seconds."""
+    wall_s = statistics.median(each.first_s for each in heard)
+    return wall_s, statistics.median(each.cpu_s for each in heard)
+
+
+async def _fork_while_decoding(
+    engine: Engine, sizes: Sizes, tokens: Tokens, prompt: tuple[int, ...], cold_s: float
 ) -> dict[str, float]:
     """The first token of a fork while its parent is generating, and what the parent keeps."""
     firsts, kept = [], []
-    async with awake(path, n_ctx=2 * sizes.prompt) as engine:
-        prompt = tokens(sizes.prompt)
-        await ask(engine, request(prompt, max_tokens=0))
-        for _ in range(sizes.runs):
-            parent = Heard()
-            wanted = request(prompt + tokens(4), max_tokens=1000)
-            generating = asyncio.create_task(ask(engine, wanted, parent))
-            began = time.perf_counter()
-            while len(parent.pieces) < 30:  # noqa: ASYNC110 - a clock sets less apart than an event
-                await asyncio.sleep(0.001)
-            alone = parent.tokens_per_s
-            n_before, forked_at = len(parent.pieces), time.perf_counter()
-            fork = await ask(engine, request(prompt + tokens(N_QUESTION), max_tokens=24))
-            elapsed = time.perf_counter() - forked_at
-            kept.append((len(parent.pieces) - n_before) / elapsed / alone)
-            assert fork.n_cached >= sizes.prompt - 1
-            assert not generating.done(), f"ended after {time.perf_counter() - began} s"
-            firsts.append(fork.first_s)
-            generating.cancel()
-            await asyncio.gather(generating, return_exceptions=True)
+    for _ in range(sizes.runs):
+        parent = Heard()
+        wanted = request(prompt + tokens(4), max_tokens=1000)
+        generating = asyncio.create_task(ask(engine, wanted, parent))
+        while len(parent.pieces) < 30:  # noqa: ASYNC110 - an event would not make it more exact
+            await asyncio.sleep(0.001)
+        alone = parent.tokens_per_s
+        n_before, forked_at = len(parent.pieces), time.perf_counter()
+        fork = await ask(engine, request(prompt + tokens(N_QUESTION), max_tokens=24))
+        elapsed = time.perf_counter() - forked_at
+        kept.append((len(parent.pieces) - n_before) / elapsed / alone)
+        assert fork.n_cached >= len(prompt) - 1
+        assert not generating.done(), "the parent ended too soon"
+        firsts.append(fork.first_s)
+        generating.cancel()
+        await asyncio.gather(generating, return_exceptions=True)
     return {
         "engine.fork_while_parent_decodes_ratio": statistics.median(firsts) / cold_s,
         "engine.fork_parent_speed": statistics.median(kept),
@@ -112,24 +108,38 @@ async def many_forks(path: Path, sizes: Sizes, tokens: Tokens) -> dict[str, floa
         return {"engine.fork16_memory_ratio": resident_bytes() / with_one}
 
 
-def restart_s(path: Path, sizes: Sizes, tokens: Tokens) -> float:
-    """Seconds from starting a killed engine again to its first token, its cache on disk."""
+async def restart(path: Path, sizes: Sizes, tokens: Tokens) -> dict[str, float]:
+    """From starting a killed engine again to the first token of the same prompt, its cache from
+    disk, all of it included: process, libraries, model; against the prompt cold in a running one.
+    """
     prompt = tokens(sizes.prompt)
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"path": str(path), "folder": folder, "n_ctx": 2 * sizes.prompt}
-        with _Process(settings) as first:
-            first.do(op="ask", tokens=prompt)
-            first.do(op="wait_until_saved")
-            first.kill()
-        for _ in range(3):
+    with served(path, n_ctx=2 * sizes.prompt) as engine:
+        async with engine.client() as client:
+            await engine.ask(client, request(tokens(8)))
+            cold = await engine.ask(client, request(prompt))
+            await _until_saved(engine, client)
+        for _ in range(5):
+            engine.kill()
             started = time.perf_counter()
-            with _Process(settings) as again:
-                heard = again.do(op="ask", tokens=prompt + tokens(N_QUESTION))
+            async with engine.client() as client:
+                heard = await engine.ask(client, request(prompt))
                 found.append(time.perf_counter() - started)
-                assert heard["n_cached"] > 0.95 * len(prompt), heard
-                again.kill()
-    return statistics.median(found)
+                assert heard.n_cached > 0.95 * len(prompt), heard.n_cached
+                await _until_saved(engine, client)
+    seconds = statistics.median(found)
+    return {"engine.restart_ratio": seconds / cold.first_s, "engine.restart_s": seconds}
+
+
+async def _until_saved(engine: Served, client: httpx2.AsyncClient) -> None:
+    """Waits until for two seconds nothing more was saved and written."""
+    n_calm, before = 0, (-1, -1)
+    while n_calm < 10:
+        await asyncio.sleep(0.2)
+        counters = (await engine.status(client))["counters"]
+        now = (counters["saved"], counters["written"])
+        n_calm = n_calm + 1 if now == before else 0
+        before = now
 
 
 async def interruptions(path: Path, sizes: Sizes, tokens: Tokens) -> dict[str, float]:
@@ -182,38 +192,3 @@ async def _until_idle(engine: Engine) -> None:
 def _percentile(values: list[float], percent: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
-class _Process:
-    """An engine in a process of its own, as `tests.bench.worker` is one."""
-
-    def __init__(self, settings: Mapping[str, object]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.worker", json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def do(self, **command: object) -> dict[str, float]:
-        """What it answers to a command."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, float] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def kill(self) -> None:
-        """As `kill -9`."""
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
