@@ -13,7 +13,7 @@ from lsp_assist.engine.service import Engine, EngineSettings, EngineStatus
 from lsp_assist.engine.template import Turn
 from lsp_assist.errors import BadInput, ContextTooLong, ModelFileError, ModelUnavailable
 from lsp_assist.llm import Sampling
-from tests.engine.bare import bare_greedy
+from tests.engine.bare import bare_greedy, run_python
 from tests.engine.tiny import make_model
 
 GREEDY = Sampling(temperature=0, max_tokens=16)
@@ -376,22 +376,53 @@ async def test_a_model_file_is_added_once(engine: Engine, roomy: Path, tmp_path:
 
 
 async def test_closing_ends_what_runs_and_what_waits(settings: EngineSettings) -> None:
-    engine = Engine(settings)
-    long = replace(GREEDY, max_tokens=1500)
-    stream = engine.generate(chat("first", sampling=long))
-    await anext(stream)
-    waiting = asyncio.create_task(ask(engine, chat("second", sampling=long)))
+    engine = Engine(replace(settings, n_ctx=16384))
+    asked = [chat(f"{n}: " + "Where is it retried? " * 2500) for n in range(2)]
+    running = [asyncio.create_task(ask(engine, request)) for request in asked]
     await until(engine, lambda status: status.n_running + status.n_waiting == 2)
     await engine.close()
-    with pytest.raises(ModelUnavailable):
-        async for _ in stream:
-            pass
-    with pytest.raises(ModelUnavailable):
-        await waiting
+    for task in running:
+        with pytest.raises(ModelUnavailable):
+            await task
     with pytest.raises(ModelUnavailable, match="was closed"):
         await ask(engine, chat(QUESTION))
     await engine.close()
     assert threads() == []
+
+
+UNCLOSED = """
+import asyncio, sys
+from pathlib import Path
+from lsp_assist.engine.requests import GenerateRequest
+from lsp_assist.engine.service import Engine, EngineSettings
+from lsp_assist.llm import Sampling
+engine = Engine(EngineSettings({"tiny": Path(sys.argv[1])}, Path(sys.argv[2]), n_gpu_layers=0))
+async def main():
+    asked = GenerateRequest("tiny", "Where is retry? " * 100, Sampling(max_tokens=10_000))
+    stream = engine.generate(asked)
+    await anext(stream)
+    await getattr(sys.modules[__name__], sys.argv[3])(stream)
+async def leave(stream):
+    pass
+async def exit(stream):
+    sys.exit(7)
+async def crash(stream):
+    raise KeyboardInterrupt
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("how", ["leave", "exit", "crash"])
+def test_a_process_ends_cleanly_in_the_middle_of_a_reply(
+    roomy: Path, tmp_path: Path, how: str
+) -> None:
+    """With nothing on stdout, which belongs to the protocol, nor on stderr."""
+    done = run_python(UNCLOSED, str(roomy), str(tmp_path), how)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode == (0 if how == "leave" else 7)
 
 
 @pytest.mark.slow
