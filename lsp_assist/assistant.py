@@ -26,7 +26,7 @@ from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.config import Settings
-from lsp_assist.errors import BadInput, WorkspaceNotFound
+from lsp_assist.errors import BadInput, SettingError, WorkspaceNotFound
 from lsp_assist.flows import Asked, Done, Event, Step, Text, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.llm import Message, Model, Sampling, Segment
@@ -421,6 +421,8 @@ class Assistant:
 
 def _open_model(settings: Settings) -> tuple[Model, str]:
     """The model that the settings name, and why it answers."""
+    if settings.model.url:
+        return _served_model(settings.model.url, settings.model.name), "the configured server"
     if settings.model.path is None:
         config = f"{_shown(settings.places.config)}/config.toml"
         remedy = (
@@ -431,6 +433,33 @@ def _open_model(settings: Settings) -> tuple[Model, str]:
 
         return ExtractiveModel(remedy), "no model is configured"
     return engine_model(settings.model.path, settings), "the configured model file"
+
+
+def _served_model(url: str, name: str) -> Model:
+    """A model of a server that somebody else runs on this machine.
+
+    Raises: SettingError
+    """
+    from urllib.parse import urlsplit
+
+    from lsp_assist.backends.openai import OpenAIModel, Server
+
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        # There is no gate yet that checks what leaves the machine.
+        raise SettingError(
+            f"`model.url` is {url!r}; it must be that of a server on this machine, such as "
+            "'http://127.0.0.1:11434'.",
+            field="model.url",
+        )
+    if not name:
+        raise SettingError("`model.url` needs `model.name` beside it.", field="model.name")
+    server = Server(url.rstrip("/").removesuffix("/v1"), name)
+
+    async def find() -> Server:
+        return server
+
+    return OpenAIModel(name, find)
 
 
 def engine_model(path: Path, settings: Settings) -> Model:

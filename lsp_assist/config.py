@@ -39,6 +39,10 @@ class ModelSettings:
 
     path: Path | None = None
     """A GGUF file; without one the extractive backend answers from the index."""
+    url: str = ""
+    """An OpenAI-compatible server on this machine that answers instead, without `/v1`."""
+    name: str = ""
+    """The model that the server at `url` shall answer with."""
     n_ctx: int = 8192
     """Context window in tokens; less if the model was trained with less."""
     n_threads: int = 0
