@@ -71,8 +71,8 @@ class Connection(LanguageServerProtocol):
     def __init__(self, server: LanguageServer, converter: Converter) -> None:
         super().__init__(server, converter)
         self.phase: Phase = "new"
-        self.handlers: Mapping[str, Callable[[Any], object]] = {}
-        """By method, for requests and notifications alike."""
+        self.requests: Mapping[str, Callable[[Any], object]] = {}
+        self.notifications: Mapping[str, Callable[[Any], None]] = {}
         self.on_close: Callable[[], None] = lambda: None
         self._ids = itertools.count(FIRST_SERVER_ID)
         self._running: dict[Id, asyncio.Future[object]] = {}
@@ -120,7 +120,7 @@ class Connection(LanguageServerProtocol):
             return
         try:
             self._check_phase(method)
-            handler = self.handlers.get(method)
+            handler = self.requests.get(method)
             if handler is None:
                 raise JsonRpcException(
                     f"There is no method {method!r} here.", types.ErrorCodes.MethodNotFound
@@ -183,7 +183,7 @@ class Connection(LanguageServerProtocol):
         if method != types.EXIT and self.phase in ("new", "initializing", "shutdown"):
             logger.debug("%s is ignored: the server is %s.", method, self.phase)
             return
-        handler = self.handlers.get(method)
+        handler = self.notifications.get(method)
         if handler is None:
             if not method.startswith("$/"):
                 logger.debug("%s is ignored: nothing here handles it.", method)
@@ -276,10 +276,14 @@ class Connection(LanguageServerProtocol):
         message_type = self.get_message_type(method)
         if message_type is None:
             return message.get("params")
-        try:
-            return getattr(self._converter.structure(message, message_type), "params", None)
-        except Exception as error:  # noqa: BLE001  cattrs raises groups of many kinds
-            raise _invalid(error) from None
+        while True:
+            try:
+                return getattr(self._converter.structure(message, message_type), "params", None)
+            except Exception as error:  # noqa: BLE001  cattrs raises groups of many kinds
+                said, path = _fault(error)
+                if method != types.INITIALIZE or not _drop_capability(message, path):
+                    raise _invalid(said, path) from None
+                logger.info("The client's %s cannot be read and is left out.", path)
 
     def _send_data(self, data: Any) -> None:
         if self.writer is None:
@@ -331,14 +335,34 @@ def _explained(error: BaseException) -> tuple[int, str, Mapping[str, object] | N
             )
 
 
-def _invalid(error: Exception) -> JsonRpcException:
-    """What is wrong with params, from what cattrs says of them."""
+def _fault(error: Exception) -> tuple[str, str]:
+    """What is wrong with params and where, from what cattrs says of them; the value unsaid."""
     try:
         first = transform_error(error)[0]
     except Exception:  # noqa: BLE001  an error that cattrs cannot explain either
-        first = ""
-    # Like "required field missing @ $.params.text_document.uri"; the value is not quoted.
+        return "", ""
+    # Like "required field missing @ $.params.text_document.uri".
     said, _, path = first.partition(" @ $.")
-    path = re.sub(r"_(\w)", lambda match: match[1].upper(), path.removeprefix("params."))
+    path = path.removeprefix("params").removeprefix(".")
+    return said, re.sub(r"_(\w)", lambda match: match[1].upper(), path)
+
+
+def _invalid(said: str, path: str) -> JsonRpcException:
     text = f"{said}: `{path}`" if path else "The params have a wrong shape."
     return JsonRpcException(text, types.ErrorCodes.InvalidParams, {"field": path} if path else None)
+
+
+def _drop_capability(message: dict[str, Any], path: str) -> bool:
+    """Take out what the client can do and we cannot read; whether anything was.
+
+    A client newer than our types, or one that writes an empty object as a list, is served
+    without the one capability rather than not at all.
+    """
+    names = re.findall(r"\w+", path)[1:3] if path.startswith("capabilities.") else []
+    holder = message["params"].get("capabilities") if names else None
+    for name in names[:-1]:
+        if isinstance(holder, dict) and isinstance(holder.get(name), dict):
+            holder = holder[name]
+        else:
+            names = names[:1]
+    return isinstance(holder, dict) and bool(names) and holder.pop(names[-1], None) is not None

@@ -135,6 +135,11 @@ class Editor(LanguageClient):
             return list(self._events[turn_id])
         return self._events.pop(turn_id)
 
+    async def until_indexed(self) -> None:
+        """Wait until the first index is done."""
+        while any(i["state"] != "ready" for i in (await self.send("assist/status"))["indexes"]):
+            pass
+
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until the server has said something that makes it so."""
         while not is_so():

@@ -13,8 +13,7 @@ from tests.server.scripted import ScriptedAssistant
 class InProcess:
     """A server, and the messages that it sent."""
 
-    def __init__(self, monkeypatch_home: Path) -> None:
-        self.home = monkeypatch_home
+    def __init__(self) -> None:
         self.server = AssistServer({}, ScriptedAssistant)
         self.server.protocol.set_writer(self)
         self.sent: list[dict[str, Any]] = []
