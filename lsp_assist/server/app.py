@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -38,7 +38,7 @@ from lsp_assist.server.protocol import (
     structure,
     unstructure,
 )
-from lsp_assist.server.rpc import Connection, Phase, converter
+from lsp_assist.server.rpc import Connection, converter
 from lsp_assist.server.tasks import Tasks
 from lsp_assist.server.wire import frames
 
@@ -105,10 +105,7 @@ class AssistServer(LanguageServer):
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         async with aclosing(frames(reader)) as bodies:
-            async for body in bodies:
-                self.protocol.receive(body)
-                if self._stopped.is_set():
-                    return
+            await self.protocol.read(bodies)
         self.stop(0 if self.protocol.phase == "shutdown" else 1)
 
     async def _close(self) -> None:
@@ -163,35 +160,20 @@ class AssistServer(LanguageServer):
 
     # The life of a server
 
-    def _initialize(
-        self, params: types.InitializeParams
-    ) -> Coroutine[Any, Any, types.InitializeResult]:
-        self.protocol.phase = "initializing"
-        return self._open(params)
-
-    async def _open(self, params: types.InitializeParams) -> types.InitializeResult:
-        phase: Phase = "new"
-        try:
-            roots, warnings = options.folders(params)
-            chosen = options.settings(
-                params.initialization_options, self._overrides, roots[0] if roots else None
-            )
-            problem = logs.configure(chosen.log)
-            assistant = options.open_assistant(self._make_assistant, chosen, roots)
-            self._warnings = [
-                *warnings,
-                *assistant.settings.warnings,
-                *([problem] if problem else []),
-            ]
-            await assistant.start()
-            self._assistant = assistant
-            phase = "running"
-        finally:
-            self.protocol.phase = phase
+    async def _initialize(self, params: types.InitializeParams) -> types.InitializeResult:
+        roots, warnings = options.folders(params)
+        chosen = options.settings(
+            params.initialization_options, self._overrides, roots[0] if roots else None
+        )
+        if problem := logs.configure(chosen.log):
+            warnings.append(problem)
+        self._assistant = self._make_assistant(chosen, roots)
+        self._warnings = [*warnings, *self._assistant.settings.warnings]
+        await self._assistant.start()
         self.client.capabilities = params.capabilities
         picked = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
         self.client.encoding = _ENCODINGS[str(getattr(picked, "value", picked))]
-        self._chats = ChatFiles(assistant, self.client, self._turns, self._tasks)
+        self._chats = ChatFiles(self._assistant, self.client, self._turns, self._tasks)
         if params.process_id is not None:
             self._tasks.start(self._outlive(params.process_id), "watching the editor")
         return types.InitializeResult(

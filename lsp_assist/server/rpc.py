@@ -21,7 +21,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Literal, cast
 
 from cattrs import Converter, transform_error
@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 FIRST_SERVER_ID = 1_000_000_000
 
 Phase = Literal["new", "initializing", "running", "shutdown"]
-"""Which messages are answered; moved on by the handlers of initialize and shutdown."""
+"""Which messages are answered: all in "running", which the answer to `initialize` begins and the
+handler of `shutdown` ends."""
 
 Id = str | int
 
@@ -80,6 +81,17 @@ class Connection(LanguageServerProtocol):
 
     def _register_builtin_features(self) -> None:
         """None of pygls' own handlers: ours are in app.py, and they alone keep state."""
+
+    async def read(self, bodies: AsyncIterator[bytes]) -> None:
+        """Act on messages as they come.
+
+        None is taken up before `initialize` is answered: a client that does not wait for that
+        breaks the specification, and loses nothing.
+        """
+        async for body in bodies:
+            self.receive(body)
+            if self.phase == "initializing":
+                await asyncio.wait(self._running.values())
 
     def receive(self, body: bytes) -> None:
         """Act on one message. Whatever it holds, nothing is raised."""
@@ -125,7 +137,10 @@ class Connection(LanguageServerProtocol):
                 raise JsonRpcException(
                     f"There is no method {method!r} here.", types.ErrorCodes.MethodNotFound
                 )
-            result = handler(self._params(method, message))
+            params = self._params(method, message)
+            if method == types.INITIALIZE:
+                self.phase = "initializing"
+            result = handler(params)
         except Exception as error:  # noqa: BLE001  the boundary: each request is answered
             self._refuse_for(msg_id, method, error)
             return
@@ -143,7 +158,7 @@ class Connection(LanguageServerProtocol):
             raise JsonRpcException(
                 "The server is initialized already.", types.ErrorCodes.InvalidRequest
             )
-        if method != types.INITIALIZE and self.phase in ("new", "initializing"):
+        if method != types.INITIALIZE and self.phase != "running":
             raise JsonRpcException(
                 "The server is not initialized yet.", types.ErrorCodes.ServerNotInitialized
             )
@@ -158,6 +173,8 @@ class Connection(LanguageServerProtocol):
             self._answer(msg_id, method, task.result())
 
     def _answer(self, msg_id: Id, method: str, result: object) -> None:
+        if method == types.INITIALIZE:
+            self.phase = "running"
         try:
             plain = self._converter.unstructure(result)
             self._send_data({"jsonrpc": "2.0", "id": msg_id, "result": plain})
@@ -165,6 +182,8 @@ class Connection(LanguageServerProtocol):
             self._refuse_for(msg_id, method, error)
 
     def _refuse_for(self, msg_id: Id, method: str, error: BaseException) -> None:
+        if method == types.INITIALIZE and self.phase == "initializing":
+            self.phase = "new"
         code, text, data = _explained(error)
         if code == types.ErrorCodes.InternalError:
             log_failure(method, error)
@@ -180,7 +199,7 @@ class Connection(LanguageServerProtocol):
         if method == types.CANCEL_REQUEST:
             self._cancel(message.get("params"))
             return
-        if method != types.EXIT and self.phase in ("new", "initializing", "shutdown"):
+        if method != types.EXIT and self.phase != "running":
             logger.debug("%s is ignored: the server is %s.", method, self.phase)
             return
         handler = self.notifications.get(method)
