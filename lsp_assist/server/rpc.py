@@ -92,6 +92,8 @@ class Connection(LanguageServerProtocol):
             self.receive(body)
             if self.phase == "initializing":
                 await asyncio.wait(self._running.values())
+            # A burst of messages is in the buffer at once and would be read without a pause.
+            await asyncio.sleep(0)
 
     def receive(self, body: bytes) -> None:
         """Act on one message. Whatever it holds, nothing is raised."""

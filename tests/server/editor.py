@@ -36,7 +36,7 @@ class Editor(LanguageClient):
         self.feature(types.CLIENT_REGISTER_CAPABILITY)(partial(self._register))
         self.feature("assist/event")(partial(self._event))
         # The protocol calls these by name; what they do besides is wake up who waits.
-        for method in (types.PROGRESS, types.WINDOW_SHOW_MESSAGE):
+        for method in (types.PROGRESS, types.WINDOW_SHOW_MESSAGE, types.WINDOW_SHOW_DOCUMENT):
             self.protocol.fm.features[method] = self._and_news(self.protocol.fm.features[method])
         self._count_requests()
         self.root = root

@@ -53,6 +53,20 @@ class InProcess:
             self._news.clear()
             await self._news.wait()
 
+    async def turn(self, turn_id: str) -> list[dict[str, Any]]:
+        """The events of a turn, waited for to the last; each with its `message`."""
+        while True:
+            events = [
+                {**message["params"], "message": message}
+                for message in self.sent
+                if message.get("method") == "assist/event"
+                and message["params"]["turnId"] == turn_id
+            ]
+            if events and events[-1]["kind"] in ("done", "cancelled", "error"):
+                return events
+            self._news.clear()
+            await self._news.wait()
+
     async def start(self, root: Path | None = None, **params: object) -> dict[str, Any]:
         """Initialize the server."""
         folders = [{"uri": root.as_uri(), "name": root.name}] if root else None

@@ -91,5 +91,6 @@ async def test_a_folder_that_is_not_there_is_said(launch: Launch, tmp_path: Path
     editor = await launch(REAL)
     await editor.open_session(folders=[tmp_path / "gone"])
 
+    await editor.until(lambda: bool(editor.messages))
     assert any("gone" in said for said in editor.read_messages())
     await editor.finish()
