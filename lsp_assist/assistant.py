@@ -5,6 +5,7 @@ the loop only.
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
@@ -418,10 +419,10 @@ class Assistant:
 def _open_model(settings: Settings) -> tuple[Model, str]:
     """The model that the settings name, and why it answers."""
     if settings.model.path is None:
-        config = settings.places.config / "config.toml"
+        config = f"{_shown(settings.places.config)}/config.toml"
         remedy = (
             "To add one, run `lsp-assist ask --model FILE.gguf`, or write"
-            f' `[model]` and `path = "FILE.gguf"` into {str(config)!r}.'
+            f' `[model]` and `path = "FILE.gguf"` into `{config}`.'
         )
         from lsp_assist.backends.extractive import ExtractiveModel
 
@@ -429,6 +430,13 @@ def _open_model(settings: Settings) -> tuple[Model, str]:
     from lsp_assist.engine.local import LocalModel
 
     return LocalModel(settings.model.path, settings.model), "the configured model file"
+
+
+def _shown(path: Path) -> str:
+    """The path with `~` for the user's home."""
+    with contextlib.suppress(ValueError, RuntimeError):  # not below it; no home
+        return f"~/{path.relative_to(Path.home()).as_posix()}"
+    return str(path)
 
 
 def _checked_root(root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The API without LSP: questions over a real workspace, fresh at every ask, cancel and bad input."""
+"""The API without LSP: questions over a real workspace, fresh at every ask."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -118,6 +118,18 @@ async def test_a_turn_sees_the_turns_before_it_and_a_fork_only_its_own(root: Pat
     assert model.prompts[1].messages[2].text == "one "
 
 
+async def test_a_follow_up_is_about_what_was_asked_before(root: Path) -> None:
+    (root / "other.py").write_text("def unrelated(): pass\n")
+    model = EchoModel("one", "two")
+    async with opened(root, model) as assistant:
+        await assistant.refresh()
+        await events_of(assistant, question("failure", "1"))
+        events = await events_of(assistant, question("And why?", "2"))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert [source.symbol for source in done.sources] == ["retry"]
+
+
 async def test_what_is_typed_is_found_before_it_is_saved(root: Path) -> None:
     async with opened(root) as assistant:
         await assistant.refresh()
@@ -129,7 +141,7 @@ async def test_what_is_typed_is_found_before_it_is_saved(root: Path) -> None:
         assistant.documents.close("file:///retry.py")
         assistant.document_changed("file:///retry.py")
         assert await assistant.search("backoff") == []
-        assert [hit.symbol for hit in await assistant.search("retry")][0] == "retry"
+        assert (await assistant.search("retry"))[0].symbol == "retry"
 
 
 async def test_a_changed_file_is_read_by_the_next_question(root: Path) -> None:

@@ -124,6 +124,10 @@ async def _index(settings: Settings, folder: Path) -> list[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
+    if not sys.stdout.isatty():
+        for finding in findings:
+            click.echo(f"{finding.state:8}{finding.topic:26}{terminal.clean(finding.text)}")
+        return
     import rich.console
     import rich.table
     import rich.text
@@ -134,4 +138,4 @@ def _print(findings: list[Finding]) -> None:
         text = rich.text.Text(terminal.clean(finding.text))
         state = rich.text.Text(finding.state, style=colours[finding.state])
         table.add_row(state, finding.topic, text)
-    rich.console.Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    rich.console.Console().print(table)

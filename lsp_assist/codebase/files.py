@@ -1,13 +1,14 @@
-"""Which files a workspace has, and the text of one.
+"""Which files a workspace has.
 
-A workspace is somebody else's: it holds pipes and devices, links in circles, files of gigabytes and
-of no text at all, and it changes while it is read. None of that stops a walk or hangs a read: each
-costs itself, and is named in what comes back. Links are never followed; what they point to inside
-the workspace is found anyway, and what lies outside is not the workspace's.
+A workspace is somebody else's: it holds pipes and devices, links in circles, files of gigabytes,
+and it changes while it is gone through. None of that stops or hangs a walk: each costs itself, and
+is named in what comes back. Links are never followed; what they point to inside the workspace is
+found anyway, and what lies outside is not the workspace's.
 
-Knows ignore files and names of secrets; knows no language, no index and no open documents.
+Knows ignore files and names of secrets; knows no text, no language, no index, no open documents.
 """
 
+import errno
 import logging
 import os
 import re
@@ -20,27 +21,23 @@ from fnmatch import translate
 from pathlib import Path
 from typing import Literal
 
-from lsp_assist.codebase.ignore import MAX_PATTERNS, Rules
-from lsp_assist.codebase.reading import Contents, Reason, Skipped, read_text, reason_of
+from lsp_assist.codebase.ignore_files import RuleChain
+from lsp_assist.codebase.reading import Reason, Skipped, reason_of
 from lsp_assist.errors import WorkspaceNotFound
 
 __all__ = [
-    "IGNORE_FILES",
     "SECRET_FOLDERS",
     "SECRET_NAMES",
     "SKIPPED_FOLDERS",
     "FileEntry",
     "Listing",
     "find",
+    "is_hidden",
     "is_secret",
-    "user_ignore_file",
     "walk",
 ]
 
 logger = logging.getLogger(__name__)
-
-IGNORE_FILES = (".lspassistignore", ".gitignore")
-"""Strongest first: a pattern of any of the first kind beats all of the second."""
 
 SKIPPED_FOLDERS = frozenset(
     {
@@ -78,8 +75,6 @@ SECRET_FOLDERS = frozenset(
     {".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store"}
 )
 """Folders of which nothing goes into the index."""
-
-MAX_IGNORE_FILE_BYTES = 500_000
 
 _MAX_SKIPPED_KEPT = 200
 
@@ -133,9 +128,12 @@ def walk(
 
     Raises: WorkspaceNotFound
     """
-    tally = _Tally()
     root = _readable(root)
-    rules = _rules_above(root, exclude, user_ignore, tally)
+    tally = _Tally(root)
+    rules = RuleChain.above(root, exclude, user_ignore, tally.skip_file)
+    for pattern in exclude:
+        if pattern.startswith("!"):
+            tally.skip(pattern, "negated exclude")
     files: list[FileEntry] = []
     outcome: Literal["complete", "truncated", "stopped"] = "complete"
     queue = deque([("", rules)])
@@ -151,7 +149,7 @@ def walk(
             continue
         if folder and not SKIPPED_FOLDER_MARKS.isdisjoint(entries):
             continue
-        rules = _rules_within(root, folder, entries, rules, tally)
+        rules = rules.within(root, folder, entries.keys(), tally.skip_file)
         found, subfolders = _sorted_out(folder, entries, rules, is_wanted, max_file_bytes, tally)
         files += found
         if len(files) > max_files:
@@ -171,34 +169,46 @@ def find(
     max_file_bytes: int,
     exclude: Sequence[str] = (),
     user_ignore: Path | None = None,
-    is_wanted: Callable[[str], bool] = lambda name: True,
+    is_wanted: Callable[[str], bool] | None = None,
 ) -> FileEntry | None:
-    """The entry that a walk would give for this one file, or None where it would give none.
+    """The entry that a walk would give for this one file, None where it would give none.
 
-    Reads the ignore files from the root down to it. O(entries of the folders on the way).
+    Reads the folders on the way to it and their ignore files.
     """
-    *folders, name = path.split("/")
-    if not name or {"", ".", ".."} & {*folders, name}:
+    root = _readable(root)
+    folder, _, name = path.rpartition("/")
+    tally = _Tally(root)
+    rules = _rules_at(root, folder, exclude, user_ignore, tally)
+    if rules is None:
         return None
-    tally = _Tally()
-    rules = _rules_above(root.resolve(), exclude, user_ignore, tally)
-    here = ""
     try:
-        for step in (*folders, name):
-            entries = _entries(root, here)
-            if step not in entries or (here and not SKIPPED_FOLDER_MARKS.isdisjoint(entries)):
-                return None
-            rules = _rules_within(root, here, entries, rules, tally)
-            only = {step: entries[step]}
-            files, subfolders = _sorted_out(here, only, rules, is_wanted, max_file_bytes, tally)
-            if files and step is name:
-                return files[0]
-            if not subfolders:
-                return None
-            here = subfolders[0]
+        entry = _entries(root, folder).get(name)
     except OSError:
-        pass
-    return None
+        return None
+    if entry is None:
+        return None
+    found, _ = _sorted_out(folder, {name: entry}, rules, is_wanted, max_file_bytes, tally)
+    return found[0] if found else None
+
+
+def is_hidden(
+    root: Path,
+    path: str,
+    *,
+    exclude: Sequence[str] = (),
+    user_ignore: Path | None = None,
+    is_wanted: Callable[[str], bool] | None = None,
+) -> bool:
+    """Whether a walk would leave out a file of this path, which need not be there yet."""
+    root = _readable(root)
+    folder, _, name = path.rpartition("/")
+    rules = _rules_at(root, folder, exclude, user_ignore, _Tally(root))
+    return (
+        rules is None
+        or is_secret(path)
+        or rules.is_hidden(path, is_folder=False)
+        or (is_wanted is not None and not is_wanted(name))
+    )
 
 
 def is_secret(path: str) -> bool:
@@ -208,24 +218,33 @@ def is_secret(path: str) -> bool:
     return not SECRET_FOLDERS.isdisjoint(folders) or bool(_SECRET.match(name.rstrip(" .")))
 
 
-def user_ignore_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """The user's own ignore file for all repositories, which need not exist.
-
-    It is git's `core.excludesFile`, or its default. Reads git's configuration files itself, but
-    not what they include: starting git takes longer than most walks.
-    """
-    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or "~").expanduser()
-    git_folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
-    only = environ.get("GIT_CONFIG_GLOBAL")
-    for config in [Path(only)] if only else [home / ".gitconfig", git_folder / "config"]:
-        contents = read_text(config, MAX_IGNORE_FILE_BYTES, follow_link=True)
-        value = _excludes_file(contents.text) if isinstance(contents, Contents) else None
-        if value:
-            return home / value.removeprefix("~/")
-    return git_folder / "ignore"
-
-
 # --- one folder ---
+
+
+def _rules_at(
+    root: Path, folder: str, exclude: Sequence[str], user_ignore: Path | None, tally: "_Tally"
+) -> RuleChain | None:
+    """The rules for the entries of a folder; None where a walk would not come to it."""
+    rules = RuleChain.above(root, exclude, user_ignore, tally.skip_file)
+    here = ""
+    steps = folder.split("/") if folder else []
+    if {"", ".", ".."} & set(steps):
+        return None
+    for step in (*steps, None):
+        try:
+            entries = _entries(root, here)
+        except OSError:
+            return None if os.path.lexists(root / here) else rules
+        if here and not SKIPPED_FOLDER_MARKS.isdisjoint(entries):
+            return None
+        rules = rules.within(root, here, entries.keys(), tally.skip_file)
+        if step is None:
+            break
+        here = f"{here}/{step}" if here else step
+        is_left_out = step in SKIPPED_FOLDERS or rules.is_hidden(here, is_folder=True)
+        if is_left_out or (step in entries and _is_link(entries[step])):
+            return None
+    return rules
 
 
 def _readable(root: Path) -> Path:
@@ -244,6 +263,9 @@ def _readable(root: Path) -> Path:
 
 
 def _entries(root: Path, folder: str) -> dict[str, os.DirEntry[str]]:
+    # Since it was listed, a checkout may have put a link in its place.
+    if folder and stat.S_ISLNK((root / folder).lstat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
     with os.scandir(root / folder) as entries:
         return {entry.name: entry for entry in entries}
 
@@ -251,7 +273,7 @@ def _entries(root: Path, folder: str) -> dict[str, os.DirEntry[str]]:
 def _sorted_out(
     folder: str,
     entries: Mapping[str, os.DirEntry[str]],
-    rules: "_RuleChain",
+    rules: RuleChain,
     is_wanted: Callable[[str], bool] | None,
     max_file_bytes: int,
     tally: "_Tally",
@@ -267,8 +289,8 @@ def _sorted_out(
             if is_folder:
                 if name in SKIPPED_FOLDERS:
                     continue
-            elif is_wanted is not None and not is_wanted(name):
-                continue
+            elif name == ".git" or (is_wanted is not None and not is_wanted(name)):
+                continue  # a `.git` that is a file leads to the folder of a linked worktree
             if _UNUSABLE.search(name):
                 tally.skip(path, "unusable name")
             elif rules.is_hidden(path, is_folder=is_folder):
@@ -309,6 +331,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 class _Tally:
     """What a walk left out."""
 
+    root: Path
     n_ignored: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     n_skipped: Counter[Reason] = field(default_factory=Counter)
@@ -320,131 +343,9 @@ class _Tally:
         if len(self.skipped) < _MAX_SKIPPED_KEPT:
             self.skipped.append(Skipped(shown, reason))
 
-
-# --- the ignore files that bear on a folder ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """An ignore file's rules and how a path of the workspace looks from its folder."""
-
-    rules: Rules
-    n_cut: int = 0
-    """Characters of the path to leave away, for an ignore file within the workspace."""
-    prefix: str = ""
-    """What to put before the path, for one above the workspace."""
-
-
-@dataclass(frozen=True, slots=True)
-class _RuleChain:
-    """The rules that bear on a folder, each kind with the deepest file first."""
-
-    excluded: tuple[_Scope, ...] = ()
-    own: tuple[_Scope, ...] = ()
-    git: tuple[_Scope, ...] = ()
-    user: tuple[_Scope, ...] = ()
-
-    def is_hidden(self, path: str, *, is_folder: bool) -> bool:
-        for scopes in (self.excluded, self.own, self.git, self.user):
-            for scope in scopes:
-                seen = scope.prefix + path[scope.n_cut :]
-                verdict = scope.rules.verdict(seen, is_folder=is_folder)
-                if verdict is not None:
-                    return verdict
-        return False
-
-
-def _rules_above(
-    root: Path, exclude: Sequence[str], user_ignore: Path | None, tally: _Tally
-) -> _RuleChain:
-    """The rules that hold before the root's own ignore files are read."""
-    for pattern in exclude:
-        if pattern.startswith("!"):
-            tally.skip(pattern, "negated exclude")
-    excluded = Rules.parse("\n".join(exclude), with_negation=False)
-    user = () if user_ignore is None else _scopes(user_ignore, "", tally, follow_link=True)
-    chain = _RuleChain(excluded=(_Scope(excluded),), user=user)
-    top = next((folder for folder in (root, *root.parents) if _is_there(folder / ".git")), root)
-    if top == root:
-        return chain
-    own: tuple[_Scope, ...] = ()
-    git = _scopes(_info_exclude(top), f"{root.relative_to(top).as_posix()}/", tally)
-    for folder in reversed(root.parents[: len(root.parts) - len(top.parts)]):
-        prefix = f"{root.relative_to(folder).as_posix()}/"
-        own = (*_scopes(folder / IGNORE_FILES[0], prefix, tally), *own)
-        git = (*_scopes(folder / IGNORE_FILES[1], prefix, tally), *git)
-    return _RuleChain(chain.excluded, own, git, chain.user)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.lstat()
-    except OSError:
-        return False
-    return True
-
-
-def _rules_within(
-    root: Path,
-    folder: str,
-    entries: Mapping[str, os.DirEntry[str]],
-    outer: _RuleChain,
-    tally: _Tally,
-) -> _RuleChain:
-    """The rules for a folder's entries: those from above, and those of its own ignore files."""
-    if not (".git" in entries or IGNORE_FILES[0] in entries or IGNORE_FILES[1] in entries):
-        return outer
-    here = root / folder
-    n_cut = len(folder) + 1 if folder else 0
-    own, git = outer.own, outer.git
-    if ".git" in entries:
-        git = _scopes(_info_exclude(here), "", tally, n_cut=n_cut)
-    if IGNORE_FILES[0] in entries:
-        own = (*_scopes(here / IGNORE_FILES[0], "", tally, n_cut=n_cut), *own)
-    if IGNORE_FILES[1] in entries:
-        git = (*_scopes(here / IGNORE_FILES[1], "", tally, n_cut=n_cut), *git)
-    return _RuleChain(outer.excluded, own, git, outer.user)
-
-
-def _scopes(
-    path: Path, prefix: str, tally: _Tally, *, n_cut: int = 0, follow_link: bool = False
-) -> tuple[_Scope, ...]:
-    """The rules of one ignore file; none where it cannot be read, which is said."""
-    contents = read_text(path, MAX_IGNORE_FILE_BYTES, follow_link=follow_link)
-    if isinstance(contents, Skipped):
-        if contents.reason != "gone":
-            tally.skip(str(path), contents.reason)
-        return ()
-    rules = Rules.parse(contents.text)
-    if rules.n_dropped:
-        logger.debug("%s has more than %d patterns", path, MAX_PATTERNS)
-        tally.skip(str(path), "too many patterns")
-    return (_Scope(rules, n_cut, prefix),)
-
-
-def _info_exclude(top: Path) -> Path:
-    """`info/exclude` of the repository at `top`."""
-    git_folder = top / ".git"
-    pointer = read_text(git_folder, 4096)  # a file, in a linked worktree or a submodule
-    if isinstance(pointer, Contents):
-        git_folder = top / pointer.text.removeprefix("gitdir:").strip()
-    common = read_text(git_folder / "commondir", 4096)
-    if isinstance(common, Contents):
-        git_folder = git_folder / common.text.strip()
-    return git_folder / "info" / "exclude"
-
-
-def _excludes_file(config: str) -> str | None:
-    """The value of `core.excludesFile` in a git configuration file."""
-    section = value = ""
-    for line in config.splitlines():
-        if header := re.match(r"\s*\[\s*([^\]\s]*)", line):
-            section = header[1].lower()
-        elif section == "core" and (
-            said := re.match(r"\s*excludesfile\s*=\s*\"?(.*?)\"?\s*$", line, re.IGNORECASE)
-        ):
-            value = said[1]
-    return value or None
+    def skip_file(self, path: Path, reason: Reason) -> None:
+        is_within = path.is_relative_to(self.root)
+        self.skip(path.relative_to(self.root).as_posix() if is_within else str(path), reason)
 
 
 _SECRET = re.compile("|".join(f"(?:{translate(name)})" for name in SECRET_NAMES))

@@ -8,7 +8,8 @@ Ignore files are somebody else's text. Patterns become regular expressions whose
 give back what they took, so that no pattern takes more than quadratic time: pathspec 1.1.1 needs
 35 s for `*a*a*a*a*a*a*b` and a name of a hundred `a`.
 
-Differs from git in one thing: `?` and `[...]` match a character, not a byte.
+Differs from git in two things: `?` and `[...]` match a character, not a byte; and `\/` is a `/`
+everywhere, while git takes `**\/` for one folder at least.
 """
 
 import re
@@ -146,7 +147,10 @@ def _without_trailing_spaces(pattern: str) -> str:
 
 
 def _is_glob(pattern: str) -> bool:
-    return any(c in pattern for c in "*?[\\")
+    return not _SPECIAL.isdisjoint(pattern)
+
+
+_SPECIAL = frozenset("*?[\\")
 
 
 # --- patterns to regular expressions ---
@@ -180,17 +184,14 @@ def _regex(pattern: str) -> "re.Pattern[str] | None":
     if tokens is None:
         return None
     runs = [[_segment(part) for part in _split(run, _SLASH)] for run in _split(tokens, _GLOBSTAR)]
-    # Each run is a list of segments; beside a `**` stands the empty rest of its own segment.
-    pieces = []
-    for i, run in enumerate(runs):
-        segments = run[1 if i > 0 else 0 : -1 if i < len(runs) - 1 else None]
-        joined = "/".join(segments)
-        if len(runs) == 1:
-            pieces.append(joined)
-        elif i == len(runs) - 1:
-            pieces.append(f"(?:[^/]+/)*{joined}" if segments else ".+")
-        elif segments:
-            pieces.append(f"(?>(?:[^/]+/)*?{joined}/)" if i else f"{joined}/")
+    # A run ends and starts with what stands between its slashes and the `**`: nothing, but for the
+    # literal beginning of a pattern, see `_tokens`.
+    pieces = ["/".join(runs[0])]
+    for i, run in enumerate(runs[1:], start=1):
+        if i < len(runs) - 1:
+            pieces.append(f"(?>(?:[^/]*/)*?{'/'.join(run[1:-1])}/)" if run[1:-1] else "")
+        else:
+            pieces.append("(?:[^/]*/)*" + "/".join(run[1:]) if run[1:] else ".*")
     return re.compile("".join(pieces), re.DOTALL)
 
 
@@ -214,8 +215,12 @@ def _split(tokens: Sequence[str], at: str) -> list[list[str]]:
 def _tokens(pattern: str) -> list[str] | None:
     """`*`, `**` and `/` as themselves, all else as a regular expression of one character.
 
+    `**` has to be a segment by itself. At the first wildcard it need not follow a slash: git puts
+    the literal beginning aside before it looks, against its documentation.
+
     None if the pattern breaks off inside of brackets or behind a backslash.
     """
+    n_literal = next((at for at, char in enumerate(pattern) if char in _SPECIAL), len(pattern))
     tokens: list[str] = []
     i = 0
     while i < len(pattern):
@@ -224,7 +229,7 @@ def _tokens(pattern: str) -> list[str] | None:
             start = i
             while i < len(pattern) and pattern[i] == "*":
                 i += 1
-            is_segment = (start == 0 or pattern[start - 1] == "/") and (
+            is_segment = (start == n_literal or pattern[start - 1] == "/") and (
                 i == len(pattern) or pattern.startswith(("/", "\\/"), i)
             )
             tokens.append(_GLOBSTAR if is_segment and i - start > 1 else _STAR)

@@ -17,6 +17,7 @@ from typing import TypedDict
 from lsp_assist.codebase import files, ingest, lexical, ranking, reading
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
@@ -41,6 +42,7 @@ CANDIDATES_PER_HIT = 6
 MIN_CANDIDATES = 200
 MAX_RELATED = 5
 
+_NAME = re.compile(r"\w+")
 _CALLABLE = frozenset({"function", "method", "constructor", "macro", "class", "struct"})
 
 
@@ -51,6 +53,9 @@ class Passage:
     hit: Hit
     language: str
     text: str
+    """The hit's lines, and the comment above them where there is one."""
+    text_line: int
+    """The line that the text starts with."""
     signature: str = ""
     summary: str = ""
     callers: tuple[StoredSymbol, ...] = ()
@@ -119,7 +124,7 @@ class Index:
         self._rules = _Rules(
             max_file_bytes=settings.max_file_bytes,
             exclude=settings.exclude,
-            user_ignore=files.user_ignore_file(),
+            user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
         )
         self._refresh_lock = threading.Lock()
@@ -193,6 +198,7 @@ class Index:
         if n_done > BATCH_FILES:
             self._store.compact()
         is_complete = n_done == len(changed) and listing.outcome == "complete"
+        n_skipped += sum(listing.n_skipped.values())
         return Refreshed(len(listing.files), n_done, len(gone), n_skipped, is_complete)
 
     def refresh_file(self, path: str) -> None:
@@ -207,7 +213,11 @@ class Index:
             self._keep([entry], {})
 
     def overlay(self, path: str, text: str | None) -> None:
-        """Lay unsaved text over a file, or take it away. Only marks; the next search parses it."""
+        """Lay unsaved text over a file, or take it away. Only marks; the next search parses it.
+
+        A file that is not indexed when it is saved is not laid over either: a user who opens a
+        `.env` has not asked for it to be shown to a model.
+        """
         with self._lock:
             if text is None:
                 self._unsaved.pop(path, None)
@@ -243,14 +253,14 @@ class Index:
             self._store.corpus(query_terms), (c.name + c.body for c in unsaved), query_terms
         )
         terms = frozenset(query_terms)
-        words = frozenset(re.findall(r"\w+", query.lower()))
+        spelled = lexical.spelled_names(query)
         symbols = {path: self._symbols_of(path) for path in {c.candidate.path for c in found}}
         hits = []
         for chunk in found:
             score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
             if score > 0:
                 path = chunk.candidate.path
-                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, words))
+                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, spelled))
         return ranking.best_of_each_symbol(hits)[:limit]
 
     def passage(self, hit: Hit) -> Passage | None:
@@ -269,14 +279,21 @@ class Index:
         about = symbols[chunk.ordinal].qualified_name if 0 <= chunk.ordinal < len(symbols) else ""
         if text_hash(about, lines[chunk.start_line : chunk.end_line + 1]) != chunk.hash:
             return None
-        shown = "\n".join(lines[hit.start_line : hit.end_line + 1])
+        # The comment above a symbol belongs to its chunk, and says what a signature does not.
+        is_own = hit.ordinal == chunk.ordinal
+        start = min(hit.start_line, chunk.start_line) if is_own else hit.start_line
+        while start < hit.end_line and not lines[start].strip():
+            start += 1
+        shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
-            return Passage(hit, language, shown)
-        return self._described(hit, language, shown, symbols[hit.ordinal])
+            return Passage(hit, language, shown, start)
+        return self._described(hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
-        """The symbol that a selection is about: the outermost one within it, else the innermost
-        one around it; None outside of all. Its passage has no text."""
+        """The symbol that a selection is about: the first within it, else the innermost around it.
+
+        None outside of all. The passage has no text.
+        """
         self._fresh_overlays()
         symbols = self._symbols_of(path)
         within = [s for s in symbols if ingest.is_within(s, start_line, end_line)]
@@ -285,13 +302,16 @@ class Index:
             return None
         symbol = within[0] if within else around[-1]
         hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
-        return self._described(hit, ingest.language_name(path), "", symbol)
+        return self._described(hit, ingest.language_name(path), "", start_line, symbol)
 
-    def _described(self, hit: Hit, language: str, text: str, symbol: StoredSymbol) -> Passage:
+    def _described(
+        self, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
+    ) -> Passage:
         return Passage(
             hit,
             language,
             text,
+            text_line,
             symbol.signature,
             symbol.summary,
             tuple(self.callers(symbol)),
@@ -301,41 +321,52 @@ class Index:
     # What is known about a symbol
 
     def callers(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols that use this one by name, nearest first.
+        """Symbols that use this one by name, nearest first, as far as that can be believed.
 
-        A name that several symbols share is believed only in the symbol's own file.
+        In its own file the name is enough. Elsewhere it must be the only one of its name, and a
+        method's type must be named there too: `append` is called everywhere.
         """
         if symbol.kind not in _CALLABLE:
             return []
         is_shared = len(self._named(symbol.name)) > 1
+        knowing = self._files_that_name(symbol)
         users = [
             user
             for user in self._users(symbol.name)
-            if ingest.may_refer(user.path, symbol.path)
-            and (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
-            and (user.path == symbol.path or not is_shared)
+            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
+            and (user.path == symbol.path or (not is_shared and _knows(user.path, symbol, knowing)))
         ]
         users.sort(key=lambda user: (user.path != symbol.path, ranking.is_test(user.path)))
         return users[:MAX_RELATED]
 
     def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols of this workspace that this one uses, in the order of use.
-
-        A name with several definitions is resolved in the symbol's own file or not at all.
-        """
+        """Symbols of this workspace that this one calls, in order, as far as can be believed."""
         found: dict[tuple[str, int], StoredSymbol] = {}
         for use in self._uses(symbol.path, symbol.ordinal):
             if use.kind != "call" or use.name in (symbol.name, "super"):
                 continue
-            named = [s for s in self._named(use.name) if ingest.may_refer(symbol.path, s.path)]
-            here = [definition for definition in named if definition.path == symbol.path]
-            candidates = here or named
-            if len(candidates) == 1:
-                target = candidates[0]
+            named = self._named(use.name)
+            candidates = [other for other in named if other.path == symbol.path] or named
+            if len(candidates) != 1:
+                continue
+            target = candidates[0]
+            if _knows(symbol.path, target, self._files_that_name(target)):
                 found.setdefault((target.path, target.ordinal), target)
             if len(found) == MAX_RELATED:
                 break
         return list(found.values())
+
+    def _files_that_name(self, symbol: StoredSymbol) -> set[str] | None:
+        """The files that name the type that a symbol belongs to; None where it belongs to none."""
+        *_, owner, _ = ["", *_NAME.findall(symbol.qualified_name)]
+        if not owner:
+            return None
+        saved = {path for path in self._store.files_using(owner) if path not in self._overlays}
+        return saved | {
+            path
+            for path, overlay in self._overlays.items()
+            if any(use.name == owner for use in overlay.file.uses)
+        }
 
     def _symbols_of(self, path: str) -> Sequence[StoredSymbol]:
         overlay = self._overlays.get(path)
@@ -393,9 +424,20 @@ class Index:
             if unsaved:
                 overlays = dict(self._overlays)
                 for path, text in unsaved.items():
-                    overlays[path] = _overlay(path, text)
+                    if not self._is_hidden(path):
+                        overlays[path] = _overlay(path, text)
                 self._overlays = overlays
             return self._overlays
+
+    def _is_hidden(self, path: str) -> bool:
+        rules = self._rules
+        return files.is_hidden(
+            self.root,
+            path,
+            exclude=rules["exclude"],
+            user_ignore=rules["user_ignore"],
+            is_wanted=rules["is_wanted"],
+        )
 
     # Ranking
 
@@ -405,25 +447,26 @@ class Index:
         score: float,
         symbols: Sequence[StoredSymbol],
         query_terms: frozenset[str],
-        query_words: frozenset[str],
+        spelled: frozenset[str],
     ) -> Hit:
         """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
         named, best = None, 0
         for symbol in symbols:
             if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
                 n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
-                n_named += symbol.name.lower() in query_words
+                n_named += symbol.name.lower() in spelled
                 if n_named > best:
                     named, best = symbol, n_named
         own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
         found = named or own or _no_symbol(chunk)
         score *= ranking.prior(chunk.path, found.kind)
-        if found.name.lower() in query_words:
+        if found.name.lower() in spelled:
             score *= ranking.NAMED_BONUS
         at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
         hit = self._hit_of(found, score, at)
-        if found is named and found is not own:
+        if ingest.is_within(found, chunk.start_line, chunk.end_line):
             return hit
+        # A part of something larger: the place is the part.
         return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
 
     def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
@@ -438,6 +481,13 @@ class Index:
             symbol.ordinal,
             chunk,
         )
+
+
+def _knows(path: str, symbol: StoredSymbol, knowing: set[str] | None) -> bool:
+    """Whether code of a file can mean this symbol: its own, or one of whose type it speaks."""
+    if path == symbol.path:
+        return True
+    return ingest.may_refer(path, symbol.path) and (knowing is None or path in knowing)
 
 
 def _no_symbol(chunk: Candidate) -> StoredSymbol:

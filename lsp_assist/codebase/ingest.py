@@ -98,5 +98,6 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
                 body_terms=tuple(lexical.terms(body)),
             )
         )
-    uses = tuple(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references)
+    imported = (Use(name, -1, i.line, "import") for i in outlined.imports for name in i.names)
+    uses = (*(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references), *imported)
     return IndexedFile(path, record, language.name, outlined.n_lines, symbols, uses, tuple(chunks))

@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-__all__ = ["Corpus", "bm25", "merged_corpus", "query_terms", "terms"]
+__all__ = ["Corpus", "bm25", "merged_corpus", "query_terms", "spelled_names", "terms"]
 
 _WORD = re.compile(r"\w+")
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+# With an underscore, a capital or a digit within, a dot between words, or brackets behind.
+_SPELLED = re.compile(r"\w+(?:\.\w+)+|\w+\(|\w*[^\W_]_\w+|_\w+|\w*[a-z][A-Z]\w*|\w*[a-zA-Z]\d\w*")
 _MAX_WORD_CHARS = 64  # longer ones are hashes and encoded data
 
 K1 = 1.2
@@ -41,6 +43,17 @@ def terms(text: str) -> list[str]:
     for word in _WORD.findall(text):
         found.extend(_word_terms(word))
     return found
+
+
+def spelled_names(question: str) -> frozenset[str]:
+    """Words of a question that spell a name of the code, in lower case.
+
+    In a sentence those are the ones that no prose has: `max_retries`, `QuerySet.filter`, `send()`.
+    A question of one or two words is names altogether.
+    """
+    words = _WORD.findall(question)
+    spelled = words if len(words) <= 2 else [m[0] for m in _SPELLED.finditer(question)]
+    return frozenset(word.lower() for name in spelled for word in _WORD.findall(name))
 
 
 def query_terms(question: str) -> list[str]:

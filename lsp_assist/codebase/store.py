@@ -29,7 +29,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 2  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
@@ -170,11 +170,13 @@ class Store:
             try:
                 self._open()
             except _Outdated:
-                self._discard("of another version")
+                logger.info("The index %s is of another version and is made anew", path)
+                self._discard()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                     raise
-                self._discard(str(error))
+                logger.warning("The index %s is damaged (%s) and is made anew", path, error)
+                self._discard()
 
     def close(self) -> None:
         """Close both connections; idempotent."""
@@ -190,7 +192,8 @@ class Store:
         with self._translated(), self._write_lock, self._read_lock:
             self._writer.close()
             self._reader.close()
-            self._discard("damage was found in it")
+            logger.warning("The index %s is damaged and is made anew", self._path)
+            self._discard()
 
     # Reading
 
@@ -250,6 +253,15 @@ class Store:
             (name, limit),
         )
         return [(StoredSymbol(*row[:-1]), row[-1]) for row in rows]
+
+    def files_using(self, name: str, limit: int = 2000) -> list[str]:
+        """Paths of the files that use or import a name."""
+        rows = self._read(
+            "SELECT DISTINCT path FROM uses JOIN files ON files.id = file_id"
+            " WHERE uses.name = ? LIMIT ?",
+            (name, limit),
+        )
+        return [path for (path,) in rows]
 
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
@@ -327,8 +339,7 @@ class Store:
             self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._writer.execute("COMMIT")
 
-    def _discard(self, why: str) -> None:
-        logger.warning("The index %s is rebuilt: %s", self._path, why)
+    def _discard(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self.was_rebuilt = True

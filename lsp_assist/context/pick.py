@@ -6,6 +6,7 @@ Knows the index's values and a way to count tokens; neither a model nor a prompt
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from lsp_assist.codebase import lexical
 from lsp_assist.codebase.index import Passage
 from lsp_assist.codebase.store import StoredSymbol
 from lsp_assist.context import prompt
@@ -14,6 +15,7 @@ from lsp_assist.llm import Relation, Segment, Source, SymbolFacts
 __all__ = ["Picked", "Selection", "pick", "query_of"]
 
 MAX_SELECTION_QUERY_CHARS = 2_000
+TELLING_TERMS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,16 @@ class Picked:
     left_out: tuple[Source, ...]
 
 
-def query_of(question: str, selection: Selection | None) -> str:
-    """What to search for: the question; for a bare selection, the words of its code."""
-    if selection is None:
-        return question
-    return f"{question}\n{selection.text[:MAX_SELECTION_QUERY_CHARS]}"
+def query_of(question: str, selection: Selection | None, earlier: str = "") -> str:
+    """What to search for: the question with the words of the selected code.
+
+    "And who calls it?" says little by itself: then `earlier`, the question before, counts too.
+    """
+    if selection is not None:
+        return f"{question}\n{selection.text[:MAX_SELECTION_QUERY_CHARS]}"
+    if len(lexical.query_terms(question)) < TELLING_TERMS:
+        return f"{question}\n{earlier}".strip()
+    return question
 
 
 async def pick(
@@ -90,7 +97,9 @@ def _selected(selection: Selection, about: Passage | None) -> Segment:
 
 
 def _found(passage: Passage) -> Segment:
-    return prompt.hit_segment(_source(passage), passage.language, passage.text, _facts(passage))
+    return prompt.hit_segment(
+        _source(passage), passage.language, passage.text, passage.text_line, _facts(passage)
+    )
 
 
 def _source(passage: Passage) -> Source:

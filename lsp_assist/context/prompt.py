@@ -8,6 +8,7 @@ Pure: knows no index, no tokenizer and no chat storage beyond the tree's values.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lsp_assist.chat.tree import Turn
 from lsp_assist.llm import Message, Prompt, Segment, Source, SymbolFacts
@@ -56,9 +57,15 @@ def selection_segment(
     return Segment("selection", _excerpt("Selected", source, language, text), source, facts)
 
 
-def hit_segment(source: Source, language: str, text: str, facts: SymbolFacts) -> Segment:
-    """A place that was found for the question, as the model reads it."""
-    return Segment("hit", _excerpt("Excerpt", source, language, text), source, facts)
+def hit_segment(
+    source: Source, language: str, text: str, text_line: int, facts: SymbolFacts
+) -> Segment:
+    """A place that was found for the question, as the model reads it.
+
+    `text_line` is where the text starts: at the comment above the place, if there is one.
+    """
+    shown = replace(source, start_line=text_line)
+    return Segment("hit", _excerpt("Excerpt", shown, language, text), source, facts)
 
 
 def _excerpt(title: str, source: Source, language: str, text: str) -> str:

@@ -178,6 +178,7 @@ class Reply:
         if outcome == "ok":
             loaded.held += tokens
             return index
+        logger.debug("Gave up a batch of %d tokens: %s", len(tokens), outcome)
         # Nothing of this batch stays, and nothing at all where a model cannot roll back.
         del loaded.held[
             context.keep(_SEQ, len(loaded.held) if loaded.weights.can_roll_back else 0) :

@@ -368,7 +368,7 @@ def _abort_callback(llama: Any, flag: "ctypes.Array[ctypes.c_char]") -> Any:
     """Something that C can call to ask whether the flag is set; must be kept alive."""
     function = strlen()
     if function is not None:
-        return ctypes.cast(function, llama.ggml_abort_callback)  # type: ignore[arg-type]
+        return ctypes.cast(function, llama.ggml_abort_callback)  # type: ignore[arg-type]  # a function of C is castable
     return llama.ggml_abort_callback(lambda _data: flag.raw[0] != 0)
 
 

@@ -83,7 +83,8 @@ async def answer(
     started = time.perf_counter()
     check(question)
     yield Step("Searching the workspace")
-    passages = await bench.find(pick.query_of(question.text, question.selection), MAX_PASSAGES)
+    query = pick.query_of(question.text, question.selection, _question_text(path))
+    passages = await bench.find(query, MAX_PASSAGES)
     selected = await bench.symbol_at(question.selection) if question.selection else None
     window = await bench.model.window()
     budget = None if window is None else int((window - bench.sampling.max_tokens) * PIECES_SHARE)
@@ -109,6 +110,12 @@ async def answer(
         "Answered in %.0f ms: %d + %d tokens", total_ms, usage.prompt_tokens, usage.output_tokens
     )
     yield Done("".join(parts), _distinct(sources), usage)
+
+
+def _question_text(path: Sequence[Turn]) -> str:
+    """What was asked last, without the pieces that were shown with it."""
+    segments = path[-1].question.segments if path else ()
+    return " ".join(segment.text for segment in segments if segment.kind == "question")
 
 
 def _default_question(mode: str) -> str:

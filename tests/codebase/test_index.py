@@ -110,7 +110,7 @@ def test_a_touched_file_is_noted_and_not_read_again(index: Index, root: Path) ->
 
 
 def test_unsaved_text_is_found_and_gone_when_it_is_closed(index: Index) -> None:
-    index.overlay("src/session.py", "def unsaved_function():\n    increment()\n")
+    index.overlay("src/session.py", "def unsaved_function(retry: Retry):\n    increment()\n")
     assert found(index, "unsaved_function") == [("src/session.py", "unsaved_function")]
     assert ("src/session.py", "send") not in found(index, "send")
     passage = index.passage(index.search("increment", 5)[0])
@@ -119,6 +119,17 @@ def test_unsaved_text_is_found_and_gone_when_it_is_closed(index: Index) -> None:
     index.overlay("src/session.py", None)
     assert found(index, "unsaved_function") == []
     assert ("src/session.py", "send") in found(index, "send")
+
+
+def test_unsaved_text_obeys_the_ignore_rules(index: Index, root: Path) -> None:
+    """Opening a file in the editor is no consent to show it to a model."""
+    (root / ".gitignore").write_text("/build/\n*.local.py\n")
+    for path in (".env", "src/a.local.py", "build/b.py", "node_modules/c.js", "../d.py", "id_rsa"):
+        index.overlay(path, "def hidden_thing(): pass\n")
+    index.overlay("src/brand/new.py", "def shown_thing(): pass\n")
+    assert {hit.path for hit in index.search("hidden_thing shown_thing", 20)} == {
+        "src/brand/new.py"
+    }
 
 
 def test_unsaved_text_ranks_as_it_will_when_saved(root: Path, tmp_path: Path) -> None:

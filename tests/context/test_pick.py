@@ -15,7 +15,7 @@ def passage(name: str, line: int, text: str = "def f(): ...\n") -> Passage:
     chunk = ChunkRef(0, line, line + 2, "hash")
     hit = Hit(ROOT, "a.py", line, line + 2, name, "function", 1.0, 0, chunk)
     caller = StoredSymbol("b.py", 3, "g", "g", "function", 7, 9)
-    return Passage(hit, "python", text, f"def {name}()", "Does it.", (caller,))
+    return Passage(hit, "python", text, line, f"def {name}()", "Does it.", (caller,))
 
 
 async def words(text: str) -> int:
@@ -58,3 +58,11 @@ def test_a_bare_selection_is_searched_by_its_own_words() -> None:
     selection = Selection("a.py", 0, 0, "retry(request)", "python")
     assert pick.query_of("", selection).strip() == "retry(request)"
     assert pick.query_of("why", None) == "why"
+
+
+def test_a_question_that_says_little_is_searched_with_the_one_before() -> None:
+    assert pick.query_of("And who calls it?", None, "where is retry") == (
+        "And who calls it?\nwhere is retry"
+    )
+    long = "where are the session cookies stored"
+    assert pick.query_of(long, None, "where is retry") == long

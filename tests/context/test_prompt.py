@@ -38,7 +38,7 @@ def test_each_prompt_of_a_branch_extends_the_one_before(
 
 
 def test_the_question_comes_last_and_the_mode_just_before_it() -> None:
-    piece = prompt.hit_segment(SOURCE, "python", "x = 1\n", SymbolFacts("method", "", ""))
+    piece = prompt.hit_segment(SOURCE, "python", "x = 1\n", 9, SymbolFacts("method", "", ""))
     message = prompt.question_message((piece,), modes.instructions("fix"), "  why?  ")
     assert [segment.kind for segment in message.segments] == ["hit", "mode", "question"]
     assert message.text.endswith("\n\nwhy?")

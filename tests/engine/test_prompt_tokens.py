@@ -91,7 +91,7 @@ def test_the_tokens_of_a_prompt_begin_those_of_the_next(
 ) -> None:
     for vocabulary in (weights, sentencepiece_weights):
         roles = ("system", "user", "assistant", "user", "assistant", "user")
-        turns = [Turn(role, text) for role, text in zip(roles, contents, strict=True)]  # type: ignore[arg-type]
+        turns = [Turn(role, text) for role, text in zip(roles, contents, strict=True)]  # type: ignore[arg-type]  # literals, widened
         tokens = PromptTokens(vocabulary)
         template = chat(vocabulary, source)
         prompts = [tokens.of(template.render(turns[:n])) for n in (2, 4, 6)]

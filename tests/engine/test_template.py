@@ -107,7 +107,7 @@ def test_a_longer_conversation_begins_with_the_shorter_one(
     """Whatever people say, a reply and a next question only add pieces at the end."""
     chat = template(source)
     roles = (["system"] if has_system else []) + ["user", "assistant"] * 3 + ["user"]
-    turns = [Turn(role, text) for role, text in zip(roles, contents, strict=False)]  # type: ignore[arg-type]
+    turns = [Turn(role, text) for role, text in zip(roles, contents, strict=False)]  # type: ignore[arg-type]  # literals, widened
     n_head = has_system + 2 * n_turns - 1
     shorter = chat.render(turns[:n_head])
     longer = chat.render(turns[: n_head + 2])
