@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from lsp_assist.assistant import Assistant, Progress, Question, Refreshed
@@ -45,6 +46,11 @@ class ScriptedAssistant(Assistant):
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Do what the question's first word says."""
         verb, _, rest = asked.text.partition(" ")
+        if verb == "really":
+            async with aclosing(super().ask(asked)) as events:
+                async for event in events:
+                    yield event
+            return
         yield Step("Thinking")
         said: list[str] = []
         match verb:

@@ -7,7 +7,8 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from lsp_assist.server.protocol import EVENTS, REQUESTS, AskResult, tables
+from lsp_assist.server.protocol import EVENTS, REQUESTS, AskResult
+from lsp_assist.server.protocol_tables import tables
 from tests.server.editor import Editor, lines, question
 
 

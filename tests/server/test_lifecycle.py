@@ -207,6 +207,20 @@ async def test_the_first_index_can_be_cancelled(launch: Launch, root: Path) -> N
     await editor.finish()
 
 
+async def test_a_question_during_the_first_index_says_what_it_is_answered_from(
+    launch: Launch, root: Path
+) -> None:
+    (root / "HOLD").touch()
+    editor = await launch()
+    await editor.open_session()
+
+    assert (await editor.ask("really f?", turnId="t"))["status"] == "done"
+
+    steps = [e["text"] for e in await editor.events("t") if e["kind"] == "step"]
+    assert "answering from what is there" in steps[0]
+    await editor.finish()
+
+
 async def test_files_are_watched_where_the_client_can(launch: Launch) -> None:
     editor = await launch()
     watched = types.DidChangeWatchedFilesClientCapabilities(dynamic_registration=True)

@@ -21,16 +21,17 @@ from lsp_assist.server.protocol import (
     structure,
     unstructure,
 )
+from lsp_assist.server.protocol_tables import with_tables
 from tests.server.editor import ROOT, lines
 
 ASKED = {"chatId": "c", "turnId": "t", "text": "x"}
 
 
 def test_the_document_holds_the_tables_of_the_types() -> None:
-    """`python -m lsp_assist.server.protocol PROTOCOL.md` makes it so again."""
+    """`python -m lsp_assist.server.protocol_tables PROTOCOL.md` makes it so again."""
     document = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 
-    assert protocol.with_tables(document) == document
+    assert with_tables(document) == document
 
 
 def test_the_document_names_no_method_that_there_is_not() -> None:
@@ -45,7 +46,7 @@ def test_the_document_names_no_method_that_there_is_not() -> None:
 
 def test_tables_need_their_marks() -> None:
     with pytest.raises(ValueError, match="tables"):
-        protocol.with_tables("nothing")
+        with_tables("nothing")
 
 
 def test_a_whole_question_is_read() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.server.editor import lines, question
 from tests.server.in_process import InProcess
 
-URI = "file:///work/a.py"
+URI = "file:///w/a.py"
 UNITS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
 PIECES = st.text(st.sampled_from("ab \n\r\x0c\x0b\x1c\x85\u2028é漢😀\t"), max_size=12)
 EDITS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), PIECES), max_size=8)
