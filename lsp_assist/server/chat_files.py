@@ -16,6 +16,7 @@ from lsprotocol import types
 
 from lsp_assist.assistant import Assistant, Question, Selection
 from lsp_assist.codebase.documents import Document, Text
+from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import BadInput
 from lsp_assist.server import chat_document, places, protocol
 from lsp_assist.server.chat import Turn, Turns
@@ -156,8 +157,8 @@ class ChatFiles:
     def _text(self, path: Path) -> Text | None:
         if document := self.opened(path):
             return document.text
-        content = places.read_text(path, _LIMIT_BYTES)
-        return Text.of(content) if content is not None else None
+        contents = read_text(path, _LIMIT_BYTES, follow_link=True)
+        return Text.of(contents.text) if isinstance(contents, Contents) else None
 
     async def append(self, path: Path, text: str, assumed: Text | None) -> Text | None:
         """Write behind the running reply, or begin one at the end.
