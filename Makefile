@@ -21,7 +21,7 @@ ask: $(STAMP)
 	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(DIR)' -- '$(subst ','\'',$(Q))'
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow' -n 2
@@ -30,7 +30,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 format: $(STAMP)
 	$(BIN)/ruff format .
