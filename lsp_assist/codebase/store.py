@@ -239,20 +239,13 @@ class Store:
         """Definitions with this very name."""
         return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
 
-    def users_of(self, name: str, limit: int = 200) -> list[tuple[StoredSymbol, int]]:
-        """Symbols that use a name, each with the line of its first use; a file where none does."""
-        rows = self._read(
-            "SELECT path, uses.ordinal, IFNULL(s.name, ''), IFNULL(s.qualified_name, ''),"
-            " IFNULL(s.kind, 'file'), IFNULL(s.start_line, uses.line),"
-            " IFNULL(s.end_line, uses.line),"
-            " IFNULL(s.signature, ''), IFNULL(s.summary, ''), MIN(uses.line)"
-            " FROM uses JOIN files ON files.id = uses.file_id"
-            " LEFT JOIN symbols s ON s.file_id = uses.file_id AND s.ordinal = uses.ordinal"
-            " WHERE uses.name = ? GROUP BY uses.file_id, uses.ordinal"
-            " ORDER BY path, uses.line LIMIT ?",
+    def users_of(self, name: str, limit: int = 200) -> list[StoredSymbol]:
+        """The symbols that use a name."""
+        return self._symbols(
+            "JOIN (SELECT DISTINCT file_id AS f, ordinal AS o FROM uses WHERE name = ?)"
+            " ON f = file_id AND o = ordinal ORDER BY path, ordinal LIMIT ?",
             (name, limit),
         )
-        return [(StoredSymbol(*row[:-1]), row[-1]) for row in rows]
 
     def files_using(self, name: str, limit: int = 2000) -> list[str]:
         """Paths of the files that use or import a name."""
