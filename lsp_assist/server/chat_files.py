@@ -48,6 +48,7 @@ class ChatFiles:
         self._tasks = tasks
         self._folder = assistant.settings.places.data.resolve() / "chats"
         self._running: dict[Path, Turn] = {}
+        self._unattached: set[Path] = set()
         self._changed = asyncio.Event()
 
     def path(self, uri: str) -> Path | None:
@@ -149,6 +150,10 @@ class ChatFiles:
             async with asyncio.timeout(_EDITOR_LAG_S):
                 while self.opened(path) is None:
                     await self._changed.wait()
+                return
+        # Neovim starts a server of its own for a file outside of the workspace, and tells us
+        # nothing of it; it takes our edits all the same.
+        self._unattached.add(path)
 
     def opened(self, path: Path) -> Document | None:
         """The document, if the editor has it open."""
@@ -168,13 +173,19 @@ class ChatFiles:
         """
         for _ in range(_N_ATTEMPTS):
             document = self.opened(path)
-            if document is None or not self._client.can_edit:
+            now = assumed or (document.text if document else self._text(path))
+            if now is None or not self._client.can_edit:
                 break
-            now = assumed or document.text
+            if document is None and path not in self._unattached:
+                break
             is_first = text.startswith(_REPLY)
             at = len(now.content) if is_first else chat_document.tail(now.content)
             line, character = now.position_at(at, self._client.encoding)
             position = types.Position(line, character)
+            if document is None:
+                if await self._client.insert(path.as_uri(), None, position, text):
+                    return now.replaced(at, at, text)
+                break
             applied = await self._client.insert(document.uri, document.version, position, text)
             has_changed = await self._wait_for_change(path, document.revision)
             if applied:

@@ -46,6 +46,8 @@ class Editor(LanguageClient):
         self.registered: list[types.Registration] = []
         self.server_ids: list[object] = []
         self.texts: dict[str, tuple[int, str]] = {}
+        self.untold: set[str] = set()
+        """Documents that are open here and that the server is told nothing of."""
         self.refuses_edits = 0
         self.reports: dict[types.ProgressToken, list[Any]] = self.progress_reports
         self._events: dict[str, list[dict[str, Any]]] = {}
@@ -255,7 +257,11 @@ def _apply_edit(
         lines = text.split("\n")
         offset = sum(len(line) + 1 for line in lines[: change.range.start.line])
         offset += change.range.start.character
-        client.type(uri, text[:offset] + change.new_text + text[offset:])
+        edited = text[:offset] + change.new_text + text[offset:]
+        if uri in client.untold:
+            client.texts[uri] = (current + 1, edited)
+        else:
+            client.type(uri, edited)
     client.handled()
     return types.ApplyWorkspaceEditResult(applied=True)
 

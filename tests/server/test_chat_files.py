@@ -127,6 +127,25 @@ async def test_what_the_user_types_meanwhile_is_kept(launch: Launch) -> None:
     await editor.finish()
 
 
+async def test_a_chat_that_the_editor_opens_without_a_word_is_written_all_the_same(
+    launch: Launch,
+) -> None:
+    """Neovim attaches another server to a file outside of the workspace, but applies our edits."""
+    editor = await launch()
+    await editor.open_session(capabilities(), speaks_extension=False)
+
+    await run(editor, "lsp-assist.explain", selected(editor))
+    await editor.until(lambda: bool(editor.shown_documents))
+    uri = editor.shown_documents.pop().uri
+    editor.untold.add(uri)
+    editor.texts[uri] = (1, path(uri).read_text(encoding="utf-8"))
+
+    text = await ended(editor, uri)
+    assert "Explain this code.\n\n## Assistant\n\nexplain||a b.py:0-0|def f():\n" in text
+    assert text.endswith("\n\n## You\n\n")
+    await editor.finish()
+
+
 async def test_an_error_is_said_in_the_chat(launch: Launch) -> None:
     editor = await launch()
     await editor.open_session(capabilities(), speaks_extension=False)
