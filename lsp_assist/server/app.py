@@ -80,7 +80,6 @@ class AssistServer(LanguageServer):
         self._warnings: list[str] = []
         self._stopped = asyncio.Event()
         self._exit_code = 1
-        self._process_id: int | None = None
         self.protocol.requests = self._requests()
         self.protocol.notifications = self._notifications()
 
@@ -167,13 +166,18 @@ class AssistServer(LanguageServer):
         )
         if problem := logs.configure(chosen.log):
             warnings.append(problem)
-        self._assistant = self._make_assistant(chosen, roots)
-        self._warnings = [*warnings, *self._assistant.settings.warnings]
-        await self._assistant.start()
+        assistant = self._make_assistant(chosen, roots)
+        try:
+            await assistant.start()
+        except BaseException:
+            await assistant.close()
+            raise
+        self._assistant = assistant
+        self._warnings = [*warnings, *assistant.settings.warnings]
         self.client.capabilities = params.capabilities
         picked = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
         self.client.encoding = _ENCODINGS[str(getattr(picked, "value", picked))]
-        self._chats = ChatFiles(self._assistant, self.client, self._turns, self._tasks)
+        self._chats = ChatFiles(assistant, self.client, self._turns, self._tasks)
         if params.process_id is not None:
             self._tasks.start(self._outlive(params.process_id), "watching the editor")
         return types.InitializeResult(
@@ -199,11 +203,11 @@ class AssistServer(LanguageServer):
     def _initialized(self, _params: object) -> None:
         if self._warnings:
             self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
-        self._tasks.start(self._watch_and_index(), "the first index")
-
-    async def _watch_and_index(self) -> None:
-        self.assistant.watches_files = await self.client.watch_files()
         self._index()
+        self._tasks.start(self._watch_files(), "watching files")
+
+    async def _watch_files(self) -> None:
+        self.assistant.watches_files = await self.client.watch_files()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -232,16 +236,19 @@ class AssistServer(LanguageServer):
     async def _refresh(self) -> None:
         task = asyncio.current_task()
         assert task is not None
+
         with self.client.progress("Indexing", task.cancel) as bar:
-            await bar.begin()
 
             def report(progress: Progress) -> None:
                 bar.report(progress.n_done, progress.n_total)
 
-            try:
-                await self.assistant.refresh(report)
-            except AssistError as error:
-                self.client.tell(str(error), types.MessageType.Error)
+            # The work does not wait until the editor shows it.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bar.begin())
+                try:
+                    await self.assistant.refresh(report)
+                except AssistError as error:
+                    self.client.tell(str(error), types.MessageType.Error)
 
     def _cancel_progress(self, params: types.WorkDoneProgressCancelParams) -> None:
         self.client.cancel_progress(params.token)
