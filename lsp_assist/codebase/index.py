@@ -101,12 +101,14 @@ class Index:
             is_wanted=ingest.is_wanted,
         )
         self._refresh_lock = threading.Lock()
+        self._closing = threading.Event()
         self._overlays = Overlays(self._is_hidden)
         self.progress: Progress | None = None
         """How far the running refresh is, None when none runs."""
 
     def close(self) -> None:
-        """Wait for a running refresh to stop, and close the store."""
+        """Stop a running refresh and close the store; whoever still asks finds nothing."""
+        self._closing.set()
         with self._refresh_lock:
             self._store.close()
 
@@ -124,14 +126,20 @@ class Index:
 
         Raises: IndexUnusable, WorkspaceNotFound
         """
+
+        def is_over() -> bool:
+            return self._closing.is_set() or should_stop()
+
         with self._refresh_lock:
+            if self._closing.is_set():
+                return Refreshed(0, 0, 0, 0, is_complete=False)
             try:
-                return self._refresh(report, should_stop)
+                return self._refresh(report, is_over)
             except IndexUnusable as error:
                 if not error.is_damaged:
                     raise
                 self._store.rebuild()
-                return self._refresh(report, should_stop)
+                return self._refresh(report, is_over)
             finally:
                 self.progress = None
 

@@ -44,14 +44,16 @@ py-tree-sitter 0.26.1 crashes in the progress callback of a query."""
 MAX_DEPTH = 32
 """Symbols nested deeper are left out: their qualified names would grow with the square."""
 MAX_NAME_CHARS = 200
-_UNTIMED_BYTES = 16_384
-"""A smaller file is parsed without a look at the clock, which saves a third of the time."""
-_READ_BYTES = 65_536
+_READ_BYTES = 2_048
 _DECLARATION_BYTES = 2_000
-_MATCH_LIMIT = 4_096
+_MATCH_LIMIT = 256
+_MAX_TREE_DEPTH = 1_000
+_LARGE_BYTES = 2_000
+_MAX_QUERY_COST = 300_000_000
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _CONSTANT = re.compile(r"(?:\w:)?_*[A-Z][A-Z0-9_]+$")
 _TYPE_ARGUMENTS = re.compile(r"(?<!operator)<[^<>]*>")
+_QUOTES = ("'", '"', "`")
 _SELF = frozenset({"self", "Self", "cls", "this"})
 _REFERENCE_KINDS: tuple[ReferenceKind, ...] = ("call", "type", "name")
 
@@ -131,8 +133,6 @@ def outline(path: str, text: str, language: Language) -> Outline:
 
 def _read(page: _Page) -> None:
     """Fill in what the queries capture; say in `problem` what they could not."""
-    import tree_sitter as ts
-
     try:
         grammar, definitions, uses = _grammar(page.language)
     except (ImportError, LookupError, ValueError) as error:
@@ -143,8 +143,11 @@ def _read(page: _Page) -> None:
         page.problem = f"Parsing took more than {PARSE_LIMIT_S:g} s; no symbols"
         return
     root = tree.root_node
+    if _query_cost(root) > _MAX_QUERY_COST:
+        page.problem = "Too little of it can be parsed; no symbols"
+        return
     named: dict[int, tuple[int, _Mark]] = {}
-    for pattern, captures in ts.QueryCursor(definitions, match_limit=_MATCH_LIMIT).matches(root):
+    for pattern, captures in _cursor(definitions).matches(root):
         if "from" in captures:
             _add_import(page, captures)
         elif "decorator" in captures:
@@ -160,7 +163,7 @@ def _read(page: _Page) -> None:
     page.marks.sort(key=attrgetter("order"))
     page.decorators.sort()
     if uses is not None:
-        captured = ts.QueryCursor(uses, match_limit=_MATCH_LIMIT).captures(root)
+        captured = _cursor(uses).captures(root)
         page.references = sorted(
             (node.start_byte, node.end_byte, kind)
             for kind in _REFERENCE_KINDS
@@ -184,9 +187,9 @@ def _parse(grammar: "ts.Language", source: bytes) -> "ts.Tree | None":
     """The tree, or None if it takes too long."""
     import tree_sitter as ts
 
-    if len(source) <= _UNTIMED_BYTES:
-        return ts.Parser(grammar).parse(source)
     deadline = time.monotonic() + PARSE_LIMIT_S
+    # Predicates read through the callback too, so the pieces are small. They are bytes and no
+    # memoryview, which crashes there: https://github.com/tree-sitter/py-tree-sitter/issues/435
     try:
         return ts.Parser(grammar).parse(
             lambda at, _: source[at : at + _READ_BYTES],
@@ -196,11 +199,43 @@ def _parse(grammar: "ts.Language", source: bytes) -> "ts.Tree | None":
         return None
 
 
+def _cursor(query: "ts.Query") -> "ts.QueryCursor":
+    """A cursor that does not go down into absurd depths, where it takes time by the square."""
+    import tree_sitter as ts
+
+    cursor = ts.QueryCursor(query, match_limit=_MATCH_LIMIT)
+    cursor.set_max_start_depth(_MAX_TREE_DEPTH)
+    return cursor
+
+
+def _query_cost(root: "ts.Node") -> int:
+    """Steps that a query takes beyond a few per node.
+
+    At each node the cursor of a query looks for the next named one among those after it
+    (`ts_tree_cursor_current_status`, tree-sitter 0.26), so that a run of tokens without a named
+    node, as in an `ERROR`, costs its square. Looks only into nodes that are large enough.
+    """
+    cost = 0
+    large = [root]
+    while large:
+        run = 0
+        for node in large.pop().children:
+            if not node.is_named:
+                run += 1
+                continue
+            cost += run * run
+            run = 0
+            if node.end_byte - node.start_byte >= _LARGE_BYTES:
+                large.append(node)
+        cost += run * run
+    return cost
+
+
 def _mark(page: _Page, captures: "Mapping[str, Sequence[ts.Node]]") -> _Mark:
     """The definition of a match. Of its captures, one is named for the kind of the symbol."""
     kind = next(key for key in captures if key in KINDS or key in ("container", "wrapper"))
-    node = captures[kind][0]
-    mark = _Mark(node.start_byte, node.end_byte, cast(Kind, kind))
+    nodes = captures[kind]
+    mark = _Mark(nodes[0].start_byte, nodes[-1].end_byte, cast(Kind, kind))
     mark.name_start = mark.start
     if name := captures.get("name") or captures.get("path"):
         mark.name_start = name[0].start_byte
@@ -219,20 +254,22 @@ def _mark(page: _Page, captures: "Mapping[str, Sequence[ts.Node]]") -> _Mark:
 
 
 def _squeezed(name: str) -> str:
-    return " ".join(name.split()).strip("\"'`:")
+    name = " ".join(name.split()).removeprefix(":")
+    return name[1:-1] if name[:1] in _QUOTES and name[-1:] == name[:1] else name
 
 
 def _type_name(type_: str) -> str:
-    """The name of a type without its arguments and what stands before it: `Foo` of `&mut Foo<T>`."""
+    """The name of a type without its arguments and what stands before: `Foo` of `&mut Foo<T>`."""
     words = type_.partition("<")[0].partition("[")[0].replace("*", " ").replace("&", " ").split()
     return words[-1].strip("()")[:MAX_NAME_CHARS] if words else ""
 
 
 def _add_import(page: _Page, captures: "Mapping[str, Sequence[ts.Node]]") -> None:
     """One import per module and statement, however many names it takes."""
-    module = captures["from"][0]
-    name = page.text(module.start_byte, module.end_byte).strip("\"'`<> \t\r\n")
-    statement = captures.get("import", captures["from"])[0]
+    module = captures["from"]
+    name = page.text(module[0].start_byte, module[-1].end_byte).strip("\"'`<> \t\r\n")
+    name = name.removeprefix("import ")[:MAX_NAME_CHARS]
+    statement = captures.get("import", module)[0]
     names = page.imports.setdefault((statement.start_byte, name), [])
     names.extend(page.text(n.start_byte, n.end_byte) for n in captures.get("imported", ()))
 
@@ -330,7 +367,7 @@ def _symbol(
         end_line=end_line,
         name_line=page.line_at(mark.name_start),
         signature=_signature(page, mark, outer),
-        summary=summary_of(mark.doc.splitlines()) if mark.doc else summary_of(comment),
+        summary=summary_of(mark.doc.strip("\"'").splitlines()) if mark.doc else summary_of(comment),
         parent=parent,
     )
     return symbol, Span(lead_line, end_line, mark.body_start >= 0)
@@ -340,8 +377,8 @@ def _signature(page: _Page, mark: _Mark, start: int) -> str:
     end = mark.body_start if mark.body_start > mark.start else mark.end
     end = min(end, mark.start + _DECLARATION_BYTES)
     parts = []
-    first = bisect_right(page.decorators, (start, -1))
-    for decorator_start, decorator_end in page.decorators[first:]:
+    n_before = bisect_right(page.decorators, (start, -1))
+    for decorator_start, decorator_end in page.decorators[n_before:]:
         if decorator_start >= end:
             break
         if decorator_start >= start:
@@ -349,9 +386,11 @@ def _signature(page: _Page, mark: _Mark, start: int) -> str:
             start = decorator_end
     parts.append(page.text(start, end))
     declaration = " ".join(parts)
-    if mark.kind in VALUE_KINDS:
-        first, _, rest = declaration.strip().partition("\n")
-        declaration = f"{first} …" if rest else first
+    first_line, _, rest = declaration.strip().partition("\n")
+    if mark.kind == "heading":
+        declaration = first_line
+    elif mark.kind in VALUE_KINDS and rest:
+        declaration = f"{first_line} …"
     return one_line(declaration, page.language.line_comments)
 
 

@@ -163,6 +163,7 @@ class Store:
         self._path = path
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
+        self._is_closed = False
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
         with self._translated():
@@ -179,8 +180,9 @@ class Store:
                 self._discard()
 
     def close(self) -> None:
-        """Close both connections; idempotent."""
+        """Close both connections; idempotent. Afterwards there is nothing to read or to write."""
         with self._write_lock, self._read_lock:
+            self._is_closed = True
             self._writer.close()
             self._reader.close()
 
@@ -204,18 +206,19 @@ class Store:
 
     def counts(self) -> Counts:
         """How much is in the index."""
-        n_files, n_lines = self._read(
-            "SELECT COUNT(*), IFNULL(SUM(n_lines), 0) FROM files WHERE hash != ''"
-        )[0]
-        n_symbols = self._read("SELECT COUNT(*) FROM symbols")[0][0]
-        n_chunks = self._read("SELECT COUNT(*) FROM chunks")[0][0]
-        return Counts(n_files, n_lines, n_symbols, n_chunks)
+        rows = self._read(
+            "SELECT (SELECT COUNT(*) FROM files WHERE hash != ''),"
+            " (SELECT IFNULL(SUM(n_lines), 0) FROM files WHERE hash != ''),"
+            " (SELECT COUNT(*) FROM symbols), (SELECT COUNT(*) FROM chunks)"
+        )
+        return Counts(*rows[0]) if rows else Counts()
 
     def corpus(self, query: Sequence[str]) -> tuple[int, int, Counter[str]]:
         """How many chunks, their terms in all, and how many chunks hold each term of the query."""
-        n_chunks, n_terms = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")[0]
+        sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
         marks = ", ".join("?" * len(query))
         rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
+        n_chunks, n_terms = sums[0] if sums else (0, 0)
         return n_chunks, n_terms, Counter(dict(rows))
 
     def search(self, query: Sequence[str], limit: int) -> list[Candidate]:
@@ -340,7 +343,7 @@ class Store:
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
         with self._translated(), self._read_lock:
-            return self._reader.execute(sql, values).fetchall()
+            return [] if self._is_closed else self._reader.execute(sql, values).fetchall()
 
     def _symbols(self, where: str, values: Sequence[object]) -> list[StoredSymbol]:
         rows = self._read(f"{_SELECT_SYMBOLS} {where}", values)
@@ -349,6 +352,8 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._translated(), self._write_lock:
+            if self._is_closed:
+                raise sqlite3.OperationalError("it was closed")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer

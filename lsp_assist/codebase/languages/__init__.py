@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 __all__ = ["Language", "Queries", "all_languages", "language_of"]
 
@@ -79,7 +80,9 @@ def all_languages() -> dict[str, Language]:
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.toml")):
         head = tomllib.loads(file.read_text("utf-8").partition(_QUERIES)[0])
-        fields = {key: tuple(v) if isinstance(v, list) else v for key, v in head.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in head.items()
+        }
         found[file.stem] = Language(name=file.stem, **fields)
     return found
 
