@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 # make ask Q="Where is a request retried?" DIR=/path/to/repo [MODEL=file.gguf]
 DIR ?= .
 ask: $(STAMP)
-	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(DIR)' -- '$(subst ','\'',$(Q))'
+	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(subst ','\'',$(DIR))' -- '$(subst ','\'',$(Q))'
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
