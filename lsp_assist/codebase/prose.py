@@ -1,4 +1,4 @@
-"""What the words around a declaration say: its signature on one line, its doc comment in a sentence.
+"""A declaration in words: its signature on one line, its doc comment in one sentence.
 
 Works on text. Knows no parser and no language beyond the comment marks that it is given.
 """
@@ -17,7 +17,9 @@ _MARKS = re.compile(
 )
 _END_MARKS = re.compile(r"\s*(?:\*+/|\"{3}|'{3}|--+>|\*\)|-\}|\]\])$")
 _TAG = re.compile(r"</?(?:summary|p|para|b|i|code|remarks)\s*/?>|\{@\w+\s+([^}]*)\}")
-_STOP = re.compile(r"^(?:[@\\](?!brief|summary)[a-zA-Z]|:\w+|(?:Args|Arguments|Parameters|Returns):)")
+_STOP = re.compile(
+    r"^(?:[@\\](?!brief|summary)[a-zA-Z]|:\w+|(?:Args|Arguments|Parameters|Returns):)"
+)
 _BRIEF = re.compile(r"^[@\\](?:brief|summary)\s+")
 _SENTENCE = re.compile(r"^(.+?(?<!e\.g)(?<!i\.e)(?<!etc)(?<!vs)[.!?])(?=\s+[^a-z\s]|\s*$)")
 _TAIL = re.compile(r"(?:\s*(?:[={:;,]|\bdo\b|\bthen\b|\bwhere\b))+\s*$")
