@@ -59,7 +59,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
 
     `path` is only carried along.
     """
-    source = text.encode("utf-8", "surrogatepass")
+    source = text.encode("utf-8", "replace")  # a lone surrogate would break the predicates
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     line_starts = [0, *(end.end() for end in _LINE_END.finditer(source))]
     page = Page(language, source, lines, line_starts)
