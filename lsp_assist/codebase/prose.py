@@ -1,4 +1,4 @@
-"""What the words around a declaration say: its signature on a line, its comment in a sentence.
+"""A declaration in words: its signature on one line, its doc comment in one sentence.
 
 Works on text. Knows no parser and no language beyond the comment marks that it is given.
 """

@@ -167,6 +167,31 @@ def test_symbols_are_nested_to_a_bounded_depth() -> None:
     assert 10 < len(found.symbols) <= 32
 
 
+def test_a_decorator_on_the_line_of_its_function_is_no_comment_of_the_next_one() -> None:
+    found = of(
+        "class A {\n  /** Of a. */\n  @Override int a() { return 1; }\n"
+        "  @Override int b() { return 2; }\n}\n",
+        "java",
+    )
+    assert [s.summary for s in found.symbols] == ["", "Of a.", ""]
+
+
+def test_a_reference_is_listed_once_per_symbol_and_kind() -> None:
+    found = of("def f(g):\n    g()\n    g()\n    return g\n\ng()\n")
+    assert [(r.name, r.symbol, r.kind, r.line) for r in found.references] == [
+        ("g", 0, "call", 1),
+        ("g", 0, "name", 3),
+        ("g", -1, "call", 5),
+    ]
+
+
+def test_a_file_that_takes_too_long_says_so() -> None:
+    found = of("/*" * 3_000, "swift")
+    assert found.problem.startswith("Parsing took more than")
+    assert found.symbols == ()
+    assert len(found.chunks) == 1
+
+
 def test_an_unknown_grammar_gives_chunks_and_the_problem() -> None:
     found = outline("x", "a\nb\n", Language("none", grammar="no-such-grammar"))
     check(found, "a\nb\n")
@@ -185,12 +210,13 @@ def test_an_unknown_grammar_gives_chunks_and_the_problem() -> None:
         "\x00",
         "def f():\x00\n\x00 = 1\n",
         "\ufeffdef f(): pass\n",
-        "\ud800x = '\udfff'\n",
+        "\ud800x = f('\udfff', \udfff)\n",
+        "target_link_libraries(a\ud800b c)\n",
         "x" * 20_000,
         '"' * 5_000,
         "'" * 4_999,
         "<" * 5_000,
-        "/*" * 3_000,
+        "/*" * 300,
         "`" * 3_000,
         "\\" * 3_000,
         "\n" * 5_000 + "x",
@@ -206,8 +232,18 @@ def test_odd_texts_give_an_outline(text: str, language: str) -> None:
 @pytest.mark.parametrize("language", sorted(all_languages()))
 @pytest.mark.parametrize("text", ["(", "[", "{", "((a)", "a.", "!", "-", "if x {", "\t"])
 def test_deep_and_long_texts_neither_crash_nor_hang(text: str, language: str) -> None:
-    """100 KB of nesting in one line: less is said, but it is said in bounded time."""
-    of(text * (100_000 // len(text)), language)
+    """Tens of thousands of brackets, valid and not: less is said, and the stack holds."""
+    of(text * (20_000 // len(text)), language)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", sorted(all_languages()))
+@pytest.mark.parametrize(("opening", "closing"), ["()", "[]", "{}", ("f(", ")"), ("if x {", "}")])
+def test_sound_but_absurdly_deep_texts_neither_crash_nor_hang(
+    opening: str, closing: str, language: str
+) -> None:
+    depth = 20_000 // len(opening + closing)
+    of(f"x = {opening * depth}1{closing * depth}\n", language)
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,7 +1,7 @@
 """Languages, one TOML file each in this folder: which files are theirs and how to outline them.
 
 A new language is one file here and one fixture in tests/fixtures/outline. Knows no parser: the
-queries are text here, and their captures are explained in README.md beside the data.
+queries are text here; README.md, beside the data, explains their captures.
 """
 
 import re
@@ -81,7 +81,7 @@ def all_languages() -> dict[str, Language]:
     for file in sorted(Path(__file__).parent.glob("*.toml")):
         head = tomllib.loads(file.read_text("utf-8").partition(_QUERIES)[0])
         fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in head.items()
+            key: tuple(v) if isinstance(v, list) else v for key, v in head.items()
         }
         found[file.stem] = Language(name=file.stem, **fields)
     return found
