@@ -110,6 +110,7 @@ class Assistant:
         )
         self._roots = [_checked_root(root) for root in roots]
         self._indexes: dict[Path, Index] = {}
+        self._opening = asyncio.Lock()
         self._ready: set[Path] = set()
         self._changed_files: set[Path] = set()
         self._overlaid: dict[str, Path] = {}
@@ -260,7 +261,8 @@ class Assistant:
 
     async def status(self) -> Status:
         """What is there, and how it is."""
-        indexes = [await self._on_thread(self._index_status, root) for root in self._indexes]
+        known = list(self._indexes.items())
+        indexes = [await self._on_thread(self._index_status, *item) for item in known]
         model_path = self.settings.model.path
         return Status(
             version=lsp_assist.__version__,
@@ -276,18 +278,21 @@ class Assistant:
     # Below: how it is done.
 
     async def _open_indexes(self) -> None:
-        for root in self._roots:
-            if root in self._indexes:
-                continue
-            path = self.settings.places.cache / "index" / _folder_name(root) / "index.sqlite3"
-            index = await self._on_thread(Index, root, path, self.settings.index)
-            self._indexes[root] = index
-            if (await self._on_thread(index.counts)).n_files:
-                self._ready.add(root)
-            for open_path in self._overlaid.values():
-                document = self.documents.by_path(open_path)
-                if document is not None:
-                    self._overlay(open_path, document.text.content)
+        async with self._opening:
+            for root in [root for root in self._roots if root not in self._indexes]:
+                path = self.settings.places.cache / "index" / _folder_name(root) / "index.sqlite3"
+                index = await self._on_thread(Index, root, path, self.settings.index)
+                n_files = (await self._on_thread(index.counts)).n_files
+                if root not in self._roots:  # removed meanwhile
+                    await self._on_thread(index.close)
+                    continue
+                self._indexes[root] = index
+                if n_files:
+                    self._ready.add(root)
+                for open_path in self._overlaid.values():
+                    document = self.documents.by_path(open_path)
+                    if document is not None:
+                        self._overlay(open_path, document.text.content)
 
     async def _refresh(self) -> Refreshed:
         loop = asyncio.get_running_loop()
@@ -316,7 +321,7 @@ class Assistant:
                 stop.set()
                 await asyncio.gather(work, return_exceptions=True)
                 raise
-            if results[-1].is_complete:
+            if results[-1].is_complete and root in self._roots:
                 self._ready.add(root)
         self._refreshed_at = time.monotonic()
         return Refreshed(
@@ -363,16 +368,16 @@ class Assistant:
         return await self._on_thread(index.symbol_at, selection.path, *lines)
 
     def _passages(self, query: str, limit: int) -> list[Passage]:
-        found = ((self._indexes[hit.root], hit) for hit in self._search(query, limit))
-        passages = (index.passage(hit) for index, hit in found)
+        indexes = dict(self._indexes)
+        hits = (hit for hit in self._search(query, limit) if hit.root in indexes)
+        passages = (indexes[hit.root].passage(hit) for hit in hits)
         return [passage for passage in passages if passage is not None]
 
     def _search(self, query: str, limit: int) -> list[Hit]:
         hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
-    def _index_status(self, root: Path) -> IndexStatus:
-        index = self._indexes[root]
+    def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress
         return IndexStatus(
             root=str(root),

@@ -237,6 +237,33 @@ async def test_several_folders_are_searched_together(root: Path, tmp_path: Path)
         assert {hit.root for hit in await assistant.search("retry")} == {root}
 
 
+async def test_folders_come_and_go_while_questions_run(root: Path, tmp_path: Path) -> None:
+    """Whatever is opened, indexed or asked at one moment: no error, and at rest all is right."""
+    others = []
+    for n in range(4):
+        folder = tmp_path / f"other{n}"
+        folder.mkdir()
+        for m in range(60):
+            (folder / f"m{m}.py").write_text(f"def retry_{n}_{m}(): pass\n")
+        others.append(folder)
+    async with opened(root) as assistant:
+        asks: list[asyncio.Future[object]] = []
+        for n, folder in enumerate(others * 3):
+            assistant.add_root(folder)
+            asks += [
+                asyncio.ensure_future(events_of(assistant, question("retry", f"{n}"))),
+                asyncio.ensure_future(assistant.refresh()),
+                asyncio.ensure_future(assistant.status()),
+            ]
+            await asyncio.sleep(0)
+            assistant.remove_root(others[(n + 2) % 4])
+        results = await asyncio.gather(*asks, return_exceptions=True)
+        assert [r for r in results if isinstance(r, Exception)] == []
+        await assistant.refresh()
+        found = {hit.root for hit in await assistant.search("retry", 200)}
+        assert found == set(assistant.roots)
+
+
 async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_path: Path) -> None:
     for n in range(300):
         (tmp_path / f"m{n}.py").write_text(f"def function_{n}(): pass\n")
