@@ -18,10 +18,10 @@ $(STAMP): pyproject.toml constraints.txt
 # make ask Q="Where is a request retried?" DIR=/path/to/repo [MODEL=file.gguf]
 DIR ?= .
 ask: $(STAMP)
-	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(DIR)' -- '$(subst ','\'',$(Q))'
+	@$(BIN)/lsp-assist ask $(if $(MODEL),--model '$(MODEL)') --dir '$(subst ','\'',$(DIR))' -- '$(subst ','\'',$(Q))'
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow' -n 2
@@ -30,7 +30,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -26,7 +26,7 @@ from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.config import Settings
-from lsp_assist.errors import BadInput, WorkspaceNotFound
+from lsp_assist.errors import BadInput, SettingError, WorkspaceNotFound
 from lsp_assist.flows import Asked, Done, Event, Step, Text, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.llm import Message, Model, Sampling, Segment
@@ -110,6 +110,7 @@ class Assistant:
         )
         self._roots = [_checked_root(root) for root in roots]
         self._indexes: dict[Path, Index] = {}
+        self._opening = asyncio.Lock()
         self._ready: set[Path] = set()
         self._changed_files: set[Path] = set()
         self._overlaid: dict[str, Path] = {}
@@ -260,7 +261,8 @@ class Assistant:
 
     async def status(self) -> Status:
         """What is there, and how it is."""
-        indexes = [await self._on_thread(self._index_status, root) for root in self._indexes]
+        known = list(self._indexes.items())
+        indexes = [await self._on_thread(self._index_status, *item) for item in known]
         model_path = self.settings.model.path
         return Status(
             version=lsp_assist.__version__,
@@ -276,18 +278,21 @@ class Assistant:
     # Below: how it is done.
 
     async def _open_indexes(self) -> None:
-        for root in self._roots:
-            if root in self._indexes:
-                continue
-            path = self.settings.places.cache / "index" / _folder_name(root) / "index.sqlite3"
-            index = await self._on_thread(Index, root, path, self.settings.index)
-            self._indexes[root] = index
-            if (await self._on_thread(index.counts)).n_files:
-                self._ready.add(root)
-            for open_path in self._overlaid.values():
-                document = self.documents.by_path(open_path)
-                if document is not None:
-                    self._overlay(open_path, document.text.content)
+        async with self._opening:
+            for root in [root for root in self._roots if root not in self._indexes]:
+                path = self.settings.places.cache / "index" / _folder_name(root) / "index.sqlite3"
+                index = await self._on_thread(Index, root, path, self.settings.index)
+                n_files = (await self._on_thread(index.counts)).n_files
+                if root not in self._roots:  # removed meanwhile
+                    await self._on_thread(index.close)
+                    continue
+                self._indexes[root] = index
+                if n_files:
+                    self._ready.add(root)
+                for open_path in self._overlaid.values():
+                    document = self.documents.by_path(open_path)
+                    if document is not None:
+                        self._overlay(open_path, document.text.content)
 
     async def _refresh(self) -> Refreshed:
         loop = asyncio.get_running_loop()
@@ -316,7 +321,7 @@ class Assistant:
                 stop.set()
                 await asyncio.gather(work, return_exceptions=True)
                 raise
-            if results[-1].is_complete:
+            if results[-1].is_complete and root in self._roots:
                 self._ready.add(root)
         self._refreshed_at = time.monotonic()
         return Refreshed(
@@ -363,16 +368,16 @@ class Assistant:
         return await self._on_thread(index.symbol_at, selection.path, *lines)
 
     def _passages(self, query: str, limit: int) -> list[Passage]:
-        found = ((self._indexes[hit.root], hit) for hit in self._search(query, limit))
-        passages = (index.passage(hit) for index, hit in found)
+        indexes = dict(self._indexes)
+        hits = (hit for hit in self._search(query, limit) if hit.root in indexes)
+        passages = (indexes[hit.root].passage(hit) for hit in hits)
         return [passage for passage in passages if passage is not None]
 
     def _search(self, query: str, limit: int) -> list[Hit]:
         hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
-    def _index_status(self, root: Path) -> IndexStatus:
-        index = self._indexes[root]
+    def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress
         return IndexStatus(
             root=str(root),
@@ -421,6 +426,8 @@ class Assistant:
 
 def _open_model(settings: Settings) -> tuple[Model, str]:
     """The model that the settings name, and why it answers."""
+    if settings.model.url:
+        return _served_model(settings.model.url, settings.model.name), "the configured server"
     if settings.model.path is None:
         config = f"{_shown(settings.places.config)}/config.toml"
         remedy = (
@@ -431,6 +438,33 @@ def _open_model(settings: Settings) -> tuple[Model, str]:
 
         return ExtractiveModel(remedy), "no model is configured"
     return engine_model(settings.model.path, settings), "the configured model file"
+
+
+def _served_model(url: str, name: str) -> Model:
+    """A model of a server that somebody else runs on this machine.
+
+    Raises: SettingError
+    """
+    from urllib.parse import urlsplit
+
+    from lsp_assist.backends.openai import OpenAIModel, Server
+
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        # There is no gate yet that checks what leaves the machine.
+        raise SettingError(
+            f"`model.url` is {url!r}; it must be that of a server on this machine, such as "
+            "'http://127.0.0.1:11434'.",
+            field="model.url",
+        )
+    if not name:
+        raise SettingError("`model.url` needs `model.name` beside it.", field="model.name")
+    server = Server(url.rstrip("/").removesuffix("/v1"), name)
+
+    async def find() -> Server:
+        return server
+
+    return OpenAIModel(name, find)
 
 
 def engine_model(path: Path, settings: Settings) -> Model:

@@ -7,6 +7,7 @@ path or an address. Knows no backend and no LSP.
 """
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 WORKSPACE_FILE = ".lsp-assist.toml"
+MAX_FILE_BYTES = 1_000_000
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineTransport = Literal["auto", "unix", "loopback"]
@@ -39,6 +41,10 @@ class ModelSettings:
 
     path: Path | None = None
     """A GGUF file; without one the extractive backend answers from the index."""
+    url: str = ""
+    """An OpenAI-compatible server on this machine that answers instead, without `/v1`."""
+    name: str = ""
+    """The model that the server at `url` shall answer with."""
     n_ctx: int = 8192
     """Context window in tokens; less if the model was trained with less."""
     n_threads: int = 0
@@ -190,13 +196,28 @@ def resolve(
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(_text_of(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
         raise SettingError(
             f"Settings file {str(path)!r} cannot be read: {error}; mend or delete it."
         ) from error
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file of reasonable size; a workspace may have put a pipe or a device there."""
+    with open(path, "rb", opener=_open_without_waiting) as file:  # Path has no opener
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is not a regular file")
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(f"it has more than {MAX_FILE_BYTES:,} bytes")
+    return content.decode("utf-8")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:

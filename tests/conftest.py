@@ -4,10 +4,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lsp_assist.config import Places, Settings
 from lsp_assist.engine import process, runtime
+
+# A busy machine is the normal case: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,10 @@ import pytest
 
 from lsp_assist.assistant import Assistant, Progress, Question, Selection
 from lsp_assist.config import resolve
-from lsp_assist.errors import BadInput, UnknownTurn, WorkspaceNotFound
+from lsp_assist.errors import BadInput, SettingError, UnknownTurn, WorkspaceNotFound
 from lsp_assist.flows import Done, Event, Step, Text
 from lsp_assist.llm import Delta, Model, Prompt, Sampling, Usage
+from tests.backends.faulty import answering, event, http, stream_head
 
 CODE = '''def retry(request):
     """Send a request again after a failure."""
@@ -236,6 +237,33 @@ async def test_several_folders_are_searched_together(root: Path, tmp_path: Path)
         assert {hit.root for hit in await assistant.search("retry")} == {root}
 
 
+async def test_folders_come_and_go_while_questions_run(root: Path, tmp_path: Path) -> None:
+    """Whatever is opened, indexed or asked at one moment: no error, and at rest all is right."""
+    others = []
+    for n in range(4):
+        folder = tmp_path / f"other{n}"
+        folder.mkdir()
+        for m in range(60):
+            (folder / f"m{m}.py").write_text(f"def retry_{n}_{m}(): pass\n")
+        others.append(folder)
+    async with opened(root) as assistant:
+        asks: list[asyncio.Future[object]] = []
+        for n, folder in enumerate(others * 3):
+            assistant.add_root(folder)
+            asks += [
+                asyncio.ensure_future(events_of(assistant, question("retry", f"{n}"))),
+                asyncio.ensure_future(assistant.refresh()),
+                asyncio.ensure_future(assistant.status()),
+            ]
+            await asyncio.sleep(0)
+            assistant.remove_root(others[(n + 2) % 4])
+        results = await asyncio.gather(*asks, return_exceptions=True)
+        assert [r for r in results if isinstance(r, Exception)] == []
+        await assistant.refresh()
+        found = {hit.root for hit in await assistant.search("retry", 200)}
+        assert found == set(assistant.roots)
+
+
 async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_path: Path) -> None:
     for n in range(300):
         (tmp_path / f"m{n}.py").write_text(f"def function_{n}(): pass\n")
@@ -282,3 +310,36 @@ async def test_closing_while_it_indexes_is_quick_and_loses_nothing(tmp_path: Pat
 
 def _text(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Text))
+
+
+async def test_a_server_of_somebody_else_answers(root: Path) -> None:
+    stream = stream_head() + event("It is ") + event("in retry.py.", "stop") + b"data: [DONE]\n\n"
+    models = http(200, {"data": [{"id": "coder", "max_model_len": 4096}]})
+    # Window, then the tokens of what is shown, which it does not count, then the question.
+    async with answering(models, http(404, {}), stream) as (url, asked):
+        settings = resolve({"model": {"url": f"{url}/v1", "name": "coder"}})
+        assistant = Assistant(settings, [root])
+        await assistant.start()
+        await assistant.refresh()
+        done = (await events_of(assistant, question("Where is retry?")))[-1]
+        await assistant.close()
+    assert isinstance(done, Done)
+    assert done.text == "It is in retry.py."
+    assert (done.usage.model, done.usage.route) == ("coder", "the configured server")
+    assert asked[-1]["model"] == "coder"
+    assert "def retry" in str(asked[-1]["messages"])
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"url": "https://api.example.com/v1", "name": "x"}, "model.url"),
+        ({"url": "http://127.0.0.1.example.com", "name": "x"}, "model.url"),
+        ({"url": "http://127.0.0.1:1"}, "model.name"),
+    ],
+)
+def test_a_server_elsewhere_is_refused(options: dict[str, object], field: str) -> None:
+    """There is no gate yet before what leaves the machine."""
+    with pytest.raises(SettingError) as raised:
+        Assistant(resolve({"model": options}), [])
+    assert raised.value.field == field

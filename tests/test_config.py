@@ -1,5 +1,6 @@
 """Options become settings: order of sources, types, ranges, and what a workspace may say."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,33 @@ def test_a_workspace_may_not_name_models_paths_or_addresses(home: Path, said: st
 def test_a_broken_workspace_file_costs_only_itself(home: Path, said: str) -> None:
     found = settings(home, user="[model]\nn_ctx = 999", workspace=said)
     assert found.model.n_ctx == 999
+    assert len(found.warnings) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "huge", "deep", "binary"])
+def test_whatever_a_workspace_put_in_the_place_of_its_settings_costs_only_them(
+    home: Path, kind: str
+) -> None:
+    """Nothing hangs, nothing is read without end."""
+    folder = home / "workspace"
+    folder.mkdir()
+    path = folder / WORKSPACE_FILE
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(50_000_000)
+        case "deep":
+            path.write_text("x = " + "[" * 100_000)
+        case "binary":
+            path.write_bytes(b"\xff\xfe\x00")
+    found = resolve(workspace=folder, environ={"LSP_ASSIST_HOME": str(home)})
+    assert found.index == Settings(found.places).index
     assert len(found.warnings) == 1
 
 

@@ -43,6 +43,7 @@ def command(folder: Path, as_json: bool) -> None:
     """
     settings = terminal.settings_for(folder)
     findings = [*_installed(), *_configured(settings, folder), *_model(settings)]
+    findings.append(_engine(settings))
     findings += terminal.run(_index(settings, folder))
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
@@ -85,6 +86,10 @@ def _configured(settings: Settings, folder: Path) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     path = settings.model.path
+    if settings.model.url:
+        served = f"{settings.model.name!r} of the server at {settings.model.url}"
+        yield Finding("model", "ok", served)
+        return
     if path is None:
         config = settings.places.config / "config.toml"
         yield Finding(
@@ -107,6 +112,19 @@ def _model(settings: Settings) -> Iterator[Finding]:
         f" trained with a window of {file.n_ctx_train:,} tokens"
     )
     yield Finding("model", "ok", described)
+
+
+def _engine(settings: Settings) -> Finding:
+    from lsp_assist.engine import process
+
+    try:
+        found = process.running(settings)
+    except AssistError as error:
+        return Finding("engine", "problem", str(error))
+    if found is None:
+        return Finding("engine", "ok", "Does not run; the first question to a model starts it.")
+    text = f"{found.version}, process {found.pid}, log {process.log_file(settings)}"
+    return Finding("engine", "ok", text)
 
 
 async def _index(settings: Settings, folder: Path) -> list[Finding]:

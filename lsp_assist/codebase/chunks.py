@@ -51,18 +51,18 @@ def cut(lines: Sequence[str], symbols: Sequence[Symbol], spans: Sequence[Span]) 
     """
     n_lines = len(lines) - (1 if lines and not lines[-1] else 0)
     children: dict[int, list[int]] = {}
-    inline: list[int] = []  # of these symbols, all at the top and in order
+    inline: list[int] = []  # in order
     for index, (symbol, span) in enumerate(zip(symbols, spans, strict=True)):
         if span.has_body or span.end_line - symbol.start_line >= INLINE_LINES:
             children.setdefault(symbol.parent, []).append(index)
-        elif symbol.parent == -1:
+        elif _is_scope(symbols, symbol.parent):
             inline.append(index)
 
     pieces = _pieces(lines, symbols, spans, children, n_lines)
     chunks = []
     for piece in _merged(lines, symbols, pieces):
         about = piece.symbol
-        if about == -1:
+        if _is_scope(symbols, about):
             about = _only_symbol(piece, symbols, inline)
         name = symbols[about].qualified_name if about != -1 else ""
         for start, end in _split(lines, piece.start_line, piece.end_line):
@@ -145,10 +145,15 @@ def _is_stray(own: Sequence[str], starts: Sequence[int], piece: _Piece) -> bool:
 
 
 def _only_symbol(piece: _Piece, symbols: Sequence[Symbol], inline: Sequence[int]) -> int:
-    """The symbol that starts within the piece if there is exactly one, else -1."""
+    """The symbol that starts within the piece if there is exactly one, else the one around it."""
     at = bisect_left(inline, piece.start_line, key=lambda i: symbols[i].start_line)
     starts_within = [i for i in inline[at : at + 2] if symbols[i].start_line <= piece.end_line]
-    return starts_within[0] if len(starts_within) == 1 else -1
+    return starts_within[0] if len(starts_within) == 1 else piece.symbol
+
+
+def _is_scope(symbols: Sequence[Symbol], symbol: int) -> bool:
+    """The file or a namespace: what stands in it on its own has little to do with it."""
+    return symbol == -1 or symbols[symbol].kind in ("namespace", "module")
 
 
 def _split(lines: Sequence[str], start: int, end: int) -> Iterator[tuple[int, int]]:

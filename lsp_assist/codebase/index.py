@@ -6,18 +6,17 @@ model, no prompt and no editor.
 """
 
 import logging
-import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
-from lsp_assist.codebase import files, ingest, lexical, ranking, reading
+from lsp_assist.codebase import files, graph, ingest, lexical, ranking, reading
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.ignore_files import user_ignore_file
+from lsp_assist.codebase.overlays import Overlays
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
@@ -27,8 +26,8 @@ from lsp_assist.codebase.store import (
     IndexedFile,
     Store,
     StoredSymbol,
-    Use,
 )
+from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
 
@@ -40,10 +39,6 @@ BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the g
 # Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
 CANDIDATES_PER_HIT = 6
 MIN_CANDIDATES = 200
-MAX_RELATED = 5
-
-_NAME = re.compile(r"\w+")
-_CALLABLE = frozenset({"function", "method", "constructor", "macro", "class", "struct"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +78,6 @@ class Refreshed:
     """False if it was stopped, or if there are more files than `index.max_files`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Overlay:
-    """Unsaved text of one file, indexed like a saved one."""
-
-    file: IndexedFile
-    text: str
-    chunks: tuple["_Scored", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """A candidate and how often it has each term."""
-
-    candidate: Candidate
-    name: Counter[str]
-    body: Counter[str]
-
-    @classmethod
-    def of(cls, candidate: Candidate) -> "_Scored":
-        return cls(candidate, Counter(candidate.name.split()), Counter(candidate.body.split()))
-
-
 class _Rules(TypedDict):
     """Which files are indexed, as `files.walk` and `files.find` take it."""
 
@@ -128,14 +101,14 @@ class Index:
             is_wanted=ingest.is_wanted,
         )
         self._refresh_lock = threading.Lock()
-        self._lock = threading.Lock()  # guards the two below
-        self._unsaved: dict[str, str] = {}
-        self._overlays: dict[str, _Overlay] = {}
+        self._closing = threading.Event()
+        self._overlays = Overlays(self._is_hidden)
         self.progress: Progress | None = None
         """How far the running refresh is, None when none runs."""
 
     def close(self) -> None:
-        """Wait for a running refresh to stop, and close the store."""
+        """Stop a running refresh and close the store; whoever still asks finds nothing."""
+        self._closing.set()
         with self._refresh_lock:
             self._store.close()
 
@@ -153,14 +126,20 @@ class Index:
 
         Raises: IndexUnusable, WorkspaceNotFound
         """
+
+        def is_over() -> bool:
+            return self._closing.is_set() or should_stop()
+
         with self._refresh_lock:
+            if self._closing.is_set():
+                return Refreshed(0, 0, 0, 0, is_complete=False)
             try:
-                return self._refresh(report, should_stop)
+                return self._refresh(report, is_over)
             except IndexUnusable as error:
                 if not error.is_damaged:
                     raise
                 self._store.rebuild()
-                return self._refresh(report, should_stop)
+                return self._refresh(report, is_over)
             finally:
                 self.progress = None
 
@@ -218,12 +197,10 @@ class Index:
         A file that is not indexed when it is saved is not laid over either: a user who opens a
         `.env` has not asked for it to be shown to a model.
         """
-        with self._lock:
-            if text is None:
-                self._unsaved.pop(path, None)
-                self._overlays.pop(path, None)
-            else:
-                self._unsaved[path] = text
+        if text is None:
+            self._overlays.remove(path)
+        else:
+            self._overlays.mark(path, text)
 
     def counts(self) -> Counts:
         """How much of what is saved is in the index."""
@@ -245,39 +222,39 @@ class Index:
             return self._search(query, query_terms, limit)
 
     def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
-        overlays = self._fresh_overlays()
-        saved = self._store.search(query_terms, max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES))
-        unsaved = [chunk for overlay in overlays.values() for chunk in overlay.chunks]
-        found = [_Scored.of(c) for c in saved if c.path not in overlays] + unsaved
-        corpus = lexical.merged_corpus(
-            self._store.corpus(query_terms), (c.name + c.body for c in unsaved), query_terms
-        )
+        view = self._view()
+        n_candidates = max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES)
+        chunks, corpus = view.candidates(query_terms, n_candidates)
         terms = frozenset(query_terms)
         spelled = lexical.spelled_names(query)
-        symbols = {path: self._symbols_of(path) for path in {c.candidate.path for c in found}}
+        symbols = {path: view.symbols_of(path) for path in {c.candidate.path for c in chunks}}
         hits = []
-        for chunk in found:
+        for chunk in chunks:
             score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
             if score > 0:
-                path = chunk.candidate.path
-                hits.append(self._hit(chunk.candidate, score, symbols[path], terms, spelled))
+                found = chunk.candidate
+                hits.append(self._hit(found, score, symbols[found.path], terms, spelled))
         return ranking.best_of_each_symbol(hits)[:limit]
 
     def passage(self, hit: Hit) -> Passage | None:
-        """The hit's text as it stands now; None if it is gone, and the file is marked by that."""
-        overlay = self._fresh_overlays().get(hit.path)
+        """The hit's text as it stands now; None if it is gone, and then the file is read anew."""
+        view = self._view()
+        overlay = view.overlays.get(hit.path)
         if overlay is not None:
             text, language = overlay.text, overlay.file.language
         else:
             contents = reading.read(self.root / hit.path, self._settings.max_file_bytes)
             if isinstance(contents, reading.Skipped):
+                self.refresh_file(hit.path)
                 return None
             text, language = contents.text, ingest.language_name(hit.path)
         lines = split_lines(text)
         chunk = hit.chunk
-        symbols = self._symbols_of(hit.path)
+        symbols = view.symbols_of(hit.path)
         about = symbols[chunk.ordinal].qualified_name if 0 <= chunk.ordinal < len(symbols) else ""
         if text_hash(about, lines[chunk.start_line : chunk.end_line + 1]) != chunk.hash:
+            if overlay is None:
+                self.refresh_file(hit.path)
             return None
         # The comment above a symbol belongs to its chunk, and says what a signature does not.
         is_own = hit.ordinal == chunk.ordinal
@@ -287,109 +264,22 @@ class Index:
         shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
             return Passage(hit, language, shown, start)
-        return self._described(hit, language, shown, start, symbols[hit.ordinal])
+        return _described(view, hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the first within it, else the innermost around it.
 
         None outside of all. The passage has no text.
         """
-        self._fresh_overlays()
-        symbols = self._symbols_of(path)
+        view = self._view()
+        symbols = view.symbols_of(path)
         within = [s for s in symbols if ingest.is_within(s, start_line, end_line)]
         around = [s for s in symbols if s.start_line <= start_line and end_line <= s.end_line]
         if not within and not around:
             return None
         symbol = within[0] if within else around[-1]
         hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
-        return self._described(hit, ingest.language_name(path), "", start_line, symbol)
-
-    def _described(
-        self, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
-    ) -> Passage:
-        return Passage(
-            hit,
-            language,
-            text,
-            text_line,
-            symbol.signature,
-            symbol.summary,
-            tuple(self.callers(symbol)),
-            tuple(self.callees(symbol)),
-        )
-
-    # What is known about a symbol
-
-    def callers(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols that use this one by name, nearest first, as far as that can be believed.
-
-        In its own file the name is enough. Elsewhere it must be the only one of its name, and a
-        method's type must be named there too: `append` is called everywhere.
-        """
-        if symbol.kind not in _CALLABLE:
-            return []
-        is_shared = len(self._named(symbol.name)) > 1
-        knowing = self._files_that_name(symbol)
-        users = [
-            user
-            for user in self._users(symbol.name)
-            if (user.path, user.ordinal) != (symbol.path, symbol.ordinal)
-            and (user.path == symbol.path or (not is_shared and _knows(user.path, symbol, knowing)))
-        ]
-        users.sort(key=lambda user: (user.path != symbol.path, ranking.is_test(user.path)))
-        return users[:MAX_RELATED]
-
-    def callees(self, symbol: StoredSymbol) -> list[StoredSymbol]:
-        """Symbols of this workspace that this one calls, in order, as far as can be believed."""
-        found: dict[tuple[str, int], StoredSymbol] = {}
-        for use in self._uses(symbol.path, symbol.ordinal):
-            if use.kind != "call" or use.name in (symbol.name, "super"):
-                continue
-            named = self._named(use.name)
-            candidates = [other for other in named if other.path == symbol.path] or named
-            if len(candidates) != 1:
-                continue
-            target = candidates[0]
-            if _knows(symbol.path, target, self._files_that_name(target)):
-                found.setdefault((target.path, target.ordinal), target)
-            if len(found) == MAX_RELATED:
-                break
-        return list(found.values())
-
-    def _files_that_name(self, symbol: StoredSymbol) -> set[str] | None:
-        """The files that name the type that a symbol belongs to; None where it belongs to none."""
-        *_, owner, _ = ["", *_NAME.findall(symbol.qualified_name)]
-        if not owner:
-            return None
-        saved = {path for path in self._store.files_using(owner) if path not in self._overlays}
-        return saved | {
-            path
-            for path, overlay in self._overlays.items()
-            if any(use.name == owner for use in overlay.file.uses)
-        }
-
-    def _symbols_of(self, path: str) -> Sequence[StoredSymbol]:
-        overlay = self._overlays.get(path)
-        return overlay.file.symbols if overlay else self._store.symbols_of(path)
-
-    def _named(self, name: str) -> list[StoredSymbol]:
-        overlays = self._overlays
-        saved = [s for s in self._store.symbols_named(name) if s.path not in overlays]
-        return saved + [s for o in overlays.values() for s in o.file.symbols if s.name == name]
-
-    def _uses(self, path: str, ordinal: int) -> list[Use]:
-        overlay = self._overlays.get(path)
-        if overlay is None:
-            return self._store.uses_in(path, ordinal)
-        return [use for use in overlay.file.uses if use.ordinal == ordinal]
-
-    def _users(self, name: str) -> list[StoredSymbol]:
-        overlays = self._overlays
-        users = [user for user, _ in self._store.users_of(name) if user.path not in overlays]
-        for overlay in overlays.values():
-            ordinals = {use.ordinal for use in overlay.file.uses if use.name == name}
-            users += [s for s in overlay.file.symbols if s.ordinal in ordinals]
-        return [user for user in users if user.ordinal >= 0]
+        return _described(view, hit, ingest.language_name(path), "", start_line, symbol)
 
     # Reading files
 
@@ -415,20 +305,6 @@ class Index:
         self._store.note(same)
         return sum(not file.record.hash for file in changed)
 
-    # Unsaved text
-
-    def _fresh_overlays(self) -> dict[str, _Overlay]:
-        """The overlays, with those parsed that changed since the last look."""
-        with self._lock:
-            unsaved, self._unsaved = self._unsaved, {}
-            if unsaved:
-                overlays = dict(self._overlays)
-                for path, text in unsaved.items():
-                    if not self._is_hidden(path):
-                        overlays[path] = _overlay(path, text)
-                self._overlays = overlays
-            return self._overlays
-
     def _is_hidden(self, path: str) -> bool:
         rules = self._rules
         return files.is_hidden(
@@ -438,6 +314,9 @@ class Index:
             user_ignore=rules["user_ignore"],
             is_wanted=rules["is_wanted"],
         )
+
+    def _view(self) -> View:
+        return View(self._store, self._overlays.fresh())
 
     # Ranking
 
@@ -483,33 +362,24 @@ class Index:
         )
 
 
-def _knows(path: str, symbol: StoredSymbol, knowing: set[str] | None) -> bool:
-    """Whether code of a file can mean this symbol: its own, or one of whose type it speaks."""
-    if path == symbol.path:
-        return True
-    return ingest.may_refer(path, symbol.path) and (knowing is None or path in knowing)
+def _described(
+    view: View, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
+) -> Passage:
+    return Passage(
+        hit,
+        language,
+        text,
+        text_line,
+        symbol.signature,
+        symbol.summary,
+        tuple(graph.callers(view, symbol)),
+        tuple(graph.callees(view, symbol)),
+    )
 
 
 def _no_symbol(chunk: Candidate) -> StoredSymbol:
     """What stands for a symbol where a chunk is about none."""
     return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
-
-
-def _overlay(path: str, text: str) -> _Overlay:
-    file = ingest.indexed(path, text, FileRecord(len(text), 0, "unsaved"))
-    candidates = (
-        Candidate(
-            path,
-            chunk.ordinal,
-            chunk.start_line,
-            chunk.end_line,
-            chunk.hash,
-            " ".join(chunk.name_terms),
-            " ".join(chunk.body_terms),
-        )
-        for chunk in file.chunks
-    )
-    return _Overlay(file, text, tuple(map(_Scored.of, candidates)))
 
 
 def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:

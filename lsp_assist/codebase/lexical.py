@@ -19,6 +19,7 @@ _WORD = re.compile(r"\w+")
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 # With an underscore, a capital or a digit within, a dot between words, or brackets behind.
 _SPELLED = re.compile(r"\w+(?:\.\w+)+|\w+\(|\w*[^\W_]_\w+|_\w+|\w*[a-z][A-Z]\w*|\w*[a-zA-Z]\d\w*")
+_CONTRACTION = re.compile(r"(?<=\w)['’](s|re|ll|d|ve|m|t)\b")  # noqa: RUF001  # typed as well
 _MAX_WORD_CHARS = 64  # longer ones are hashes and encoded data
 
 K1 = 1.2
@@ -61,7 +62,7 @@ def query_terms(question: str) -> list[str]:
 
     Words like "where" and "the" are dropped, unless nothing else is left.
     """
-    words = _WORD.findall(question)
+    words = _WORD.findall(_CONTRACTION.sub("", question))
     telling = [word for word in words if word.lower() not in _QUESTION_WORDS] or words
     return list(dict.fromkeys(term for word in telling for term in _word_terms(word)))
 

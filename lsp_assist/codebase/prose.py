@@ -1,4 +1,4 @@
-"""What the words around a declaration say: its signature on one line, its doc comment in a sentence.
+"""A declaration in words: its signature on one line, its doc comment in one sentence.
 
 Works on text. Knows no parser and no language beyond the comment marks that it is given.
 """
@@ -13,7 +13,7 @@ CAP = 200
 _MAX_COMMENT_LINES = 200
 
 _MARKS = re.compile(
-    r"^(?:[rRuUbBfF]{0,2}(?=['\"]{3})|)(?:/\*+[!<]?|\*+/|\*+(?!\*)|//+[!<]?|#+[:!|]?|--+(?:\[=*\[)?|;+|%+|\"{3}|'{3}|\"|<!--+|\(\*|\{-\|?|[|^])\s?"
+    r"^(?:[rRuUbBfF]{0,2}(?=['\"]{3})|)(?:/\*+[!<]?|\*+/|\*+(?!\*)|//+[!<]?|#+[:!|]?|--+(?:\[=*\[|\s*[|^])?|;+|%+|\"{3}|'{3}|\"|<!--+|\(\*|\{-\|?|[|^])\s?"
 )
 _END_MARKS = re.compile(r"\s*(?:\*+/|\"{3}|'{3}|--+>|\*\)|-\}|\]\])$")
 _TAG = re.compile(r"</?(?:summary|p|para|b|i|code|remarks)\s*/?>|\{@\w+\s+([^}]*)\}")

@@ -21,7 +21,7 @@ __all__ = [
 # Tests, examples and prose name everything and define little; "where is X" asks for definitions,
 # of the project's own.
 TEST_PRIOR = 0.5
-PROSE_PRIOR = 0.6
+PROSE_PRIOR = 0.5
 VENDOR_PRIOR = 0.5
 VALUE_PRIOR = 0.75  # a constant or a field, beside what computes with it
 NO_SYMBOL_PRIOR = 0.75

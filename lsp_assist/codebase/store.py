@@ -29,7 +29,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 3  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
@@ -163,6 +163,7 @@ class Store:
         self._path = path
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
+        self._is_closed = False
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
         with self._translated():
@@ -179,8 +180,9 @@ class Store:
                 self._discard()
 
     def close(self) -> None:
-        """Close both connections; idempotent."""
+        """Close both connections; idempotent. Afterwards there is nothing to read or to write."""
         with self._write_lock, self._read_lock:
+            self._is_closed = True
             self._writer.close()
             self._reader.close()
 
@@ -204,18 +206,19 @@ class Store:
 
     def counts(self) -> Counts:
         """How much is in the index."""
-        n_files, n_lines = self._read(
-            "SELECT COUNT(*), IFNULL(SUM(n_lines), 0) FROM files WHERE hash != ''"
-        )[0]
-        n_symbols = self._read("SELECT COUNT(*) FROM symbols")[0][0]
-        n_chunks = self._read("SELECT COUNT(*) FROM chunks")[0][0]
-        return Counts(n_files, n_lines, n_symbols, n_chunks)
+        rows = self._read(
+            "SELECT (SELECT COUNT(*) FROM files WHERE hash != ''),"
+            " (SELECT IFNULL(SUM(n_lines), 0) FROM files WHERE hash != ''),"
+            " (SELECT COUNT(*) FROM symbols), (SELECT COUNT(*) FROM chunks)"
+        )
+        return Counts(*rows[0]) if rows else Counts()
 
     def corpus(self, query: Sequence[str]) -> tuple[int, int, Counter[str]]:
         """How many chunks, their terms in all, and how many chunks hold each term of the query."""
-        n_chunks, n_terms = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")[0]
+        sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
         marks = ", ".join("?" * len(query))
         rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
+        n_chunks, n_terms = sums[0] if sums else (0, 0)
         return n_chunks, n_terms, Counter(dict(rows))
 
     def search(self, query: Sequence[str], limit: int) -> list[Candidate]:
@@ -239,20 +242,13 @@ class Store:
         """Definitions with this very name."""
         return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
 
-    def users_of(self, name: str, limit: int = 200) -> list[tuple[StoredSymbol, int]]:
-        """Symbols that use a name, each with the line of its first use; a file where none does."""
-        rows = self._read(
-            "SELECT path, uses.ordinal, IFNULL(s.name, ''), IFNULL(s.qualified_name, ''),"
-            " IFNULL(s.kind, 'file'), IFNULL(s.start_line, uses.line),"
-            " IFNULL(s.end_line, uses.line),"
-            " IFNULL(s.signature, ''), IFNULL(s.summary, ''), MIN(uses.line)"
-            " FROM uses JOIN files ON files.id = uses.file_id"
-            " LEFT JOIN symbols s ON s.file_id = uses.file_id AND s.ordinal = uses.ordinal"
-            " WHERE uses.name = ? GROUP BY uses.file_id, uses.ordinal"
-            " ORDER BY path, uses.line LIMIT ?",
+    def users_of(self, name: str, limit: int = 200) -> list[StoredSymbol]:
+        """The symbols that use a name."""
+        return self._symbols(
+            "JOIN (SELECT DISTINCT file_id AS f, ordinal AS o FROM uses WHERE name = ?)"
+            " ON f = file_id AND o = ordinal ORDER BY path, ordinal LIMIT ?",
             (name, limit),
         )
-        return [(StoredSymbol(*row[:-1]), row[-1]) for row in rows]
 
     def files_using(self, name: str, limit: int = 2000) -> list[str]:
         """Paths of the files that use or import a name."""
@@ -347,7 +343,7 @@ class Store:
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
         with self._translated(), self._read_lock:
-            return self._reader.execute(sql, values).fetchall()
+            return [] if self._is_closed else self._reader.execute(sql, values).fetchall()
 
     def _symbols(self, where: str, values: Sequence[object]) -> list[StoredSymbol]:
         rows = self._read(f"{_SELECT_SYMBOLS} {where}", values)
@@ -356,6 +352,8 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._translated(), self._write_lock:
+            if self._is_closed:
+                raise sqlite3.OperationalError("it was closed")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer

@@ -1,7 +1,7 @@
-"""The vocabulary of an outline: what a file of code defines, uses, imports, and how it is cut.
+r"""The vocabulary of an outline: what a file of code defines, uses, imports, and how it is cut.
 
 Plain values. Knows no parser, no language and no index. All lines are zero-based and counted as
-LSP counts them (\\n, \\r\\n and a lone \\r end a line, nothing else does); `end_line` is included.
+LSP counts them (\n, \r\n and a lone \r end a line, nothing else does); `end_line` is included.
 """
 
 from dataclasses import dataclass

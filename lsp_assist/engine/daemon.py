@@ -157,7 +157,7 @@ async def _serve(
         served = gated(
             api.app(
                 engine,
-                adapters=[Path(path) for path in settings.engine.adapters],
+                adapters=_adapters(settings),
                 activity=activity,
                 lifecycle=api.Lifecycle(_facts(settings, activity), stopping.set),
             ),
@@ -177,6 +177,11 @@ async def _serve(
             folder.clear()
             await engine.close()
     logger.info("The engine has ended")
+
+
+def _adapters(settings: Settings) -> list[Path]:
+    """The configured adapters; one without a folder lies beside the settings."""
+    return [settings.places.config / Path(path).expanduser() for path in settings.engine.adapters]
 
 
 def _facts(settings: Settings, activity: api.Activity) -> Callable[[], dict[str, object]]:

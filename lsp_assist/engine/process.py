@@ -278,11 +278,11 @@ def _started(folder: RuntimeFolder, settings: Settings, command: Sequence[str]) 
     found = _probed(folder)
     if found is not None:
         return found
-    with contextlib.suppress(ValueError):
-        said = json.loads(line)
-        raise ModelUnavailable(str(said["error"]))
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        raise ModelUnavailable(str(json.loads(line)["error"]))
     raise ModelUnavailable(
-        f"The engine could not be started; see the end of {str(log)!r}, and `lsp-assist doctor`."
+        f"The engine did not start, or ended at once; see the end of {str(log)!r}, and run "
+        "`lsp-assist doctor`."
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -19,6 +19,7 @@ from pygls.lsp.server import LanguageServer
 import lsp_assist
 from lsp_assist.assistant import Assistant, Progress
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
+from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
 from lsp_assist.server import actions, logs, options, parent, places
 from lsp_assist.server.chat import Turns
@@ -37,7 +38,7 @@ from lsp_assist.server.protocol import (
     structure,
     unstructure,
 )
-from lsp_assist.server.rpc import Connection, Phase, converter
+from lsp_assist.server.rpc import Connection, converter
 from lsp_assist.server.tasks import Tasks
 from lsp_assist.server.wire import frames
 
@@ -70,7 +71,7 @@ class AssistServer(LanguageServer):
         )
         self._overrides = overrides
         self._make_assistant = make_assistant
-        self._client = Client(self.protocol)
+        self.client = Client(self.protocol)
         self._tasks = Tasks()
         self._turns = Turns(self.protocol, self._tasks)
         self._assistant: Assistant | None = None
@@ -79,8 +80,8 @@ class AssistServer(LanguageServer):
         self._warnings: list[str] = []
         self._stopped = asyncio.Event()
         self._exit_code = 1
-        self._process_id: int | None = None
-        self.protocol.handlers = self._handlers()
+        self.protocol.requests = self._requests()
+        self.protocol.notifications = self._notifications()
 
     async def serve(self, reader: asyncio.StreamReader) -> int:
         """Handle messages until the client says goodbye or is gone; the exit code."""
@@ -103,10 +104,7 @@ class AssistServer(LanguageServer):
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         async with aclosing(frames(reader)) as bodies:
-            async for body in bodies:
-                self.protocol.receive(body)
-                if self._stopped.is_set():
-                    return
+            await self.protocol.read(bodies)
         self.stop(0 if self.protocol.phase == "shutdown" else 1)
 
     async def _close(self) -> None:
@@ -119,11 +117,22 @@ class AssistServer(LanguageServer):
             except TimeoutError:
                 logger.warning("The assistant did not close within %.0f s.", _CLOSE_S)
 
-    def _handlers(self) -> dict[str, Callable[[Any], object]]:
+    def _requests(self) -> dict[str, Callable[[Any], object]]:
         return {
             types.INITIALIZE: self._initialize,
-            types.INITIALIZED: self._initialized,
             types.SHUTDOWN: self._shutdown,
+            types.TEXT_DOCUMENT_CODE_ACTION: self._code_action,
+            types.TEXT_DOCUMENT_CODE_LENS: self._code_lens,
+            types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
+            ASK: self._ask,
+            CANCEL: self._turns.cancel,
+            SEARCH: self._search,
+            STATUS: self._status,
+        }
+
+    def _notifications(self) -> dict[str, Callable[[Any], None]]:
+        return {
+            types.INITIALIZED: self._initialized,
             types.EXIT: self._exit,
             types.SET_TRACE: _ignore,
             types.WORKSPACE_DID_CHANGE_CONFIGURATION: _ignore,
@@ -134,13 +143,6 @@ class AssistServer(LanguageServer):
             types.WORKSPACE_DID_CHANGE_WATCHED_FILES: self._did_change_watched_files,
             types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: self._did_change_folders,
             types.WINDOW_WORK_DONE_PROGRESS_CANCEL: self._cancel_progress,
-            types.TEXT_DOCUMENT_CODE_ACTION: self._code_action,
-            types.TEXT_DOCUMENT_CODE_LENS: self._code_lens,
-            types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
-            ASK: self._ask,
-            CANCEL: self._turns.cancel,
-            SEARCH: self._search,
-            STATUS: self._status,
         }
 
     @property
@@ -157,35 +159,25 @@ class AssistServer(LanguageServer):
 
     # The life of a server
 
-    def _initialize(
-        self, params: types.InitializeParams
-    ) -> Coroutine[Any, Any, types.InitializeResult]:
-        self.protocol.phase = "initializing"
-        return self._open(params)
-
-    async def _open(self, params: types.InitializeParams) -> types.InitializeResult:
-        phase: Phase = "new"
+    async def _initialize(self, params: types.InitializeParams) -> types.InitializeResult:
+        roots, warnings = options.folders(params)
+        chosen = options.settings(
+            params.initialization_options, self._overrides, roots[0] if roots else None
+        )
+        if problem := logs.configure(chosen.log):
+            warnings.append(problem)
+        assistant = self._make_assistant(chosen, roots)
         try:
-            roots, warnings = options.folders(params)
-            chosen = options.settings(
-                params.initialization_options, self._overrides, roots[0] if roots else None
-            )
-            problem = logs.configure(chosen.log)
-            assistant = options.open_assistant(self._make_assistant, chosen, roots)
-            self._warnings = [
-                *warnings,
-                *assistant.settings.warnings,
-                *([problem] if problem else []),
-            ]
             await assistant.start()
-            self._assistant = assistant
-            phase = "running"
-        finally:
-            self.protocol.phase = phase
-        self._client.capabilities = params.capabilities
+        except BaseException:
+            await assistant.close()
+            raise
+        self._assistant = assistant
+        self._warnings = [*warnings, *assistant.settings.warnings]
+        self.client.capabilities = params.capabilities
         picked = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
-        self._client.encoding = _ENCODINGS[str(getattr(picked, "value", picked))]
-        self._chats = ChatFiles(assistant, self._client, self._turns, self._tasks)
+        self.client.encoding = _ENCODINGS[str(getattr(picked, "value", picked))]
+        self._chats = ChatFiles(assistant, self.client, self._turns, self._tasks)
         if params.process_id is not None:
             self._tasks.start(self._outlive(params.process_id), "watching the editor")
         return types.InitializeResult(
@@ -196,8 +188,8 @@ class AssistServer(LanguageServer):
     def _capabilities(self, encoding: types.PositionEncodingKind | str) -> types.ServerCapabilities:
         code_actions = types.CodeActionOptions(code_action_kinds=list(actions.KINDS))
         builder = ServerCapabilitiesBuilder(
-            self._client.capabilities,
-            set(self.protocol.handlers),
+            self.client.capabilities,
+            {*self.protocol.requests, *self.protocol.notifications},
             {types.TEXT_DOCUMENT_CODE_ACTION: code_actions},
             list(actions.COMMANDS),
             types.TextDocumentSyncKind.Incremental,
@@ -210,12 +202,12 @@ class AssistServer(LanguageServer):
 
     def _initialized(self, _params: object) -> None:
         if self._warnings:
-            self._client.tell("\n".join(self._warnings), types.MessageType.Warning)
-        self._tasks.start(self._watch_and_index(), "the first index")
-
-    async def _watch_and_index(self) -> None:
-        self.assistant.watches_files = await self._client.watch_files()
+            self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
         self._index()
+        self._tasks.start(self._watch_files(), "watching files")
+
+    async def _watch_files(self) -> None:
+        self.assistant.watches_files = await self.client.watch_files()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -244,19 +236,22 @@ class AssistServer(LanguageServer):
     async def _refresh(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        with self._client.progress("Indexing", task.cancel) as bar:
-            await bar.begin()
+
+        with self.client.progress("Indexing", task.cancel) as bar:
 
             def report(progress: Progress) -> None:
                 bar.report(progress.n_done, progress.n_total)
 
-            try:
-                await self.assistant.refresh(report)
-            except AssistError as error:
-                self._client.tell(str(error), types.MessageType.Error)
+            # The work does not wait until the editor shows it.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bar.begin())
+                try:
+                    await self.assistant.refresh(report)
+                except AssistError as error:
+                    self.client.tell(str(error), types.MessageType.Error)
 
     def _cancel_progress(self, params: types.WorkDoneProgressCancelParams) -> None:
-        self._client.cancel_progress(params.token)
+        self.client.cancel_progress(params.token)
 
     def _did_change_watched_files(self, params: types.DidChangeWatchedFilesParams) -> None:
         for change in params.changes:
@@ -272,7 +267,7 @@ class AssistServer(LanguageServer):
                 if path := places.path_of(folder.uri):
                     self.assistant.add_root(path)
             except AssistError as error:
-                self._client.tell(str(error), types.MessageType.Warning)
+                self.client.tell(str(error), types.MessageType.Warning)
         self._index()
 
     # Documents
@@ -287,7 +282,7 @@ class AssistServer(LanguageServer):
     def _did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         changes = [_change(change) for change in params.content_changes]
         said = params.text_document
-        self.assistant.documents.change(said.uri, said.version, changes, self._client.encoding)
+        self.assistant.documents.change(said.uri, said.version, changes, self.client.encoding)
         self._document_changed(said.uri)
 
     def _did_save(self, params: types.DidSaveTextDocumentParams) -> None:
@@ -295,7 +290,8 @@ class AssistServer(LanguageServer):
         document = self.assistant.documents.get(uri)
         text = params.text
         if text is None and document is not None and document.is_out_of_sync and document.path:
-            text = places.read_text(document.path, MAX_SAVED_BYTES)
+            saved = read_text(document.path, MAX_SAVED_BYTES, follow_link=True)
+            text = saved.text if isinstance(saved, Contents) else None
         if document is not None:
             self.assistant.documents.save(uri, text)
             self._document_changed(uri)
@@ -313,7 +309,7 @@ class AssistServer(LanguageServer):
     # Requests
 
     def _ask(self, params: object) -> Awaitable[object]:
-        return self._turns.ask(self.assistant, self._client.encoding, params)
+        return self._turns.ask(self.assistant, self.client.encoding, params)
 
     def _search(self, params: object) -> Awaitable[object]:
         asked = structure(SearchParams, params)
@@ -346,13 +342,13 @@ class AssistServer(LanguageServer):
     def _code_action(
         self, params: types.CodeActionParams
     ) -> list[types.Command | types.CodeAction]:
-        return actions.code_actions(self.assistant, self._client, self.chats, params)
+        return actions.code_actions(self.assistant, self.client, self.chats, params)
 
     def _code_lens(self, params: types.CodeLensParams) -> list[types.CodeLens]:
         return actions.code_lenses(self.chats, params.text_document.uri)
 
     def _execute_command(self, params: types.ExecuteCommandParams) -> object:
-        return actions.execute(self.assistant, self._client, self._turns, self.chats, params)
+        return actions.execute(self.assistant, self.client, self._turns, self.chats, params)
 
 
 def _ignore(_params: object) -> None:

@@ -16,6 +16,7 @@ from lsprotocol import types
 
 from lsp_assist.assistant import Assistant, Question, Selection
 from lsp_assist.codebase.documents import Document, Text
+from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import BadInput
 from lsp_assist.server import chat_document, places, protocol
 from lsp_assist.server.chat import Turn, Turns
@@ -47,6 +48,7 @@ class ChatFiles:
         self._tasks = tasks
         self._folder = assistant.settings.places.data.resolve() / "chats"
         self._running: dict[Path, Turn] = {}
+        self._unattached: set[Path] = set()
         self._changed = asyncio.Event()
 
     def path(self, uri: str) -> Path | None:
@@ -148,6 +150,10 @@ class ChatFiles:
             async with asyncio.timeout(_EDITOR_LAG_S):
                 while self.opened(path) is None:
                     await self._changed.wait()
+                return
+        # Neovim starts a server of its own for a file outside of the workspace, and tells us
+        # nothing of it; it takes our edits all the same.
+        self._unattached.add(path)
 
     def opened(self, path: Path) -> Document | None:
         """The document, if the editor has it open."""
@@ -156,8 +162,8 @@ class ChatFiles:
     def _text(self, path: Path) -> Text | None:
         if document := self.opened(path):
             return document.text
-        content = places.read_text(path, _LIMIT_BYTES)
-        return Text.of(content) if content is not None else None
+        contents = read_text(path, _LIMIT_BYTES, follow_link=True)
+        return Text.of(contents.text) if isinstance(contents, Contents) else None
 
     async def append(self, path: Path, text: str, assumed: Text | None) -> Text | None:
         """Write behind the running reply, or begin one at the end.
@@ -167,13 +173,19 @@ class ChatFiles:
         """
         for _ in range(_N_ATTEMPTS):
             document = self.opened(path)
-            if document is None or not self._client.can_edit:
+            now = assumed or (document.text if document else self._text(path))
+            if now is None or not self._client.can_edit:
                 break
-            now = assumed or document.text
+            if document is None and path not in self._unattached:
+                break
             is_first = text.startswith(_REPLY)
             at = len(now.content) if is_first else chat_document.tail(now.content)
             line, character = now.position_at(at, self._client.encoding)
             position = types.Position(line, character)
+            if document is None:
+                if await self._client.insert(path.as_uri(), None, position, text):
+                    return now.replaced(at, at, text)
+                break
             applied = await self._client.insert(document.uri, document.version, position, text)
             has_changed = await self._wait_for_change(path, document.revision)
             if applied:

@@ -147,24 +147,27 @@ _NOTHING = object()
 
 @dataclass(slots=True)
 class Bar:
-    """A progress bar: `begin`, then `report` as often as one likes."""
+    """A progress bar: `begin`, and `report` as often as one likes, before and after."""
 
     client: Client
     token: str
     title: str
     on_cancel: Callable[[], object]
     _is_shown: bool = False
+    _done: tuple[int, int] = (0, 0)
     _percent: int = -1
 
     async def begin(self) -> None:
-        """Show the bar, if the client does such a thing."""
+        """Show the bar, if the client does such a thing, at where the work is by then."""
         if not self.client.shows_progress or not await self.client.create_progress(self.token):
             return
         self._is_shown = True
         self._send(types.WorkDoneProgressBegin(self.title, cancellable=True, percentage=0))
+        self.report(*self._done)
 
     def report(self, n_done: int, n_total: int) -> None:
         """Move the bar; it is sent once per percent."""
+        self._done = n_done, n_total
         percent = 100 * min(n_done, n_total) // max(n_total, 1)
         if self._is_shown and percent > self._percent:
             self._percent = percent

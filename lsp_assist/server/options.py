@@ -1,4 +1,4 @@
-"""The settings and the assistant of a client, made from what it said in `initialize`.
+"""What a client said in `initialize`: its settings and its folders.
 
 What cannot be used costs only itself: the user is told, and the rest counts.
 """
@@ -12,10 +12,10 @@ from lsprotocol import types
 from lsp_assist import config
 from lsp_assist.assistant import Assistant
 from lsp_assist.config import Places, Settings
-from lsp_assist.errors import ModelError, SettingError
+from lsp_assist.errors import SettingError
 from lsp_assist.server import places
 
-__all__ = ["OpenAssistant", "folders", "open_assistant", "settings"]
+__all__ = ["OpenAssistant", "folders", "settings"]
 
 Options = Mapping[str, object]
 OpenAssistant = Callable[[Settings, Sequence[Path]], Assistant]
@@ -64,16 +64,6 @@ def settings(said: object, overrides: Options, workspace: Path | None) -> Settin
     if taken:
         base = config.resolve(taken, workspace=workspace)
     return replace(base, warnings=(*base.warnings, *warnings))
-
-
-def open_assistant(make: OpenAssistant, chosen: Settings, roots: Sequence[Path]) -> Assistant:
-    """The assistant; without the model if that cannot be opened, with a warning."""
-    try:
-        return make(chosen, roots)
-    except ModelError as error:
-        warnings = (*chosen.warnings, f"{error} Answers come from the index until then.")
-        without = replace(chosen, model=replace(chosen.model, path=None), warnings=warnings)
-        return make(without, roots)
 
 
 def _of_user(workspace: Path | None) -> tuple[Settings, list[str]]:

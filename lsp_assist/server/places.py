@@ -4,16 +4,16 @@ Reads a file only to quote what the user selected in it. Knows no message.
 """
 
 import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from lsp_assist.assistant import Assistant, Selection
 from lsp_assist.codebase.documents import Document, Encoding, Text
+from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import BadInput
 from lsp_assist.server import protocol
 
-__all__ = ["innermost_root", "path_of", "read_text", "selection", "uri_of"]
+__all__ = ["innermost_root", "path_of", "selection", "uri_of"]
 
 
 def path_of(uri: str) -> Path | None:
@@ -46,19 +46,6 @@ def innermost_root(roots: Iterable[Path], path: Path) -> tuple[Path, Path] | Non
     return None
 
 
-def read_text(path: Path, limit_bytes: int) -> str | None:
-    """The text of a regular file of limited size; None if it is not one or cannot be read."""
-    try:
-        # Without blocking: opening a FIFO would wait for its writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            content = file.read(limit_bytes + 1)
-    except OSError:
-        return None
-    return content.decode(errors="replace") if len(content) <= limit_bytes else None
-
-
 def selection(
     assistant: Assistant, encoding: Encoding, uri: str, selected: protocol.Range, *, field: str = ""
 ) -> Selection:
@@ -74,8 +61,8 @@ def selection(
     place = innermost_root(assistant.roots, path) if path is not None else None
     text = document.text if document is not None else None
     if text is None and path is not None and place is not None:
-        content = read_text(path, assistant.settings.index.max_file_bytes)
-        text = Text.of(content) if content is not None else None
+        contents = read_text(path, assistant.settings.index.max_file_bytes)
+        text = Text.of(contents.text) if isinstance(contents, Contents) else None
     if text is None:
         raise BadInput(
             f"{uri!r} is neither an open document nor a readable file of the workspace.",

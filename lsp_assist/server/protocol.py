@@ -1,17 +1,16 @@
 """The extension of LSP as types: what travels beyond the standard, and nothing else.
 
-PROTOCOL.md describes it for those who write a client; its tables are made from here
-(`python -m lsp_assist.server.protocol PROTOCOL.md`) and a test holds the two together. Names are
-snake_case here and camelCase on the wire. Knows no server and no assistant.
+PROTOCOL.md describes it for those who write a client; its tables are made from here by
+protocol_tables.py and a test holds the two together. Names are snake_case here and camelCase on the
+wire; the words beside a field are its line in the tables. Knows no server and no assistant.
 """
 
 import dataclasses
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -34,21 +33,26 @@ __all__ = [
     "CommandResult",
     "Context",
     "Empty",
+    "Ended",
     "ErrorInfo",
+    "EventFields",
     "EventKind",
+    "Failed",
     "Found",
     "IndexInfo",
     "ModelInfo",
     "Position",
     "Range",
+    "Said",
     "SearchParams",
     "SearchResult",
     "SelectionContext",
     "SourceInfo",
     "StatusResult",
     "UsageInfo",
+    "Used",
+    "camel_case",
     "structure",
-    "tables",
     "unstructure",
 ]
 
@@ -258,7 +262,7 @@ class CommandResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class EventFields:
     """What all events have."""
 
     chat_id: Annotated[str, ""]
@@ -268,22 +272,30 @@ class _Event:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
+    """Fields of the events `step` and `delta`."""
+
     text: Annotated[str, ""]
 
 
 @dataclass(frozen=True, slots=True)
-class _Used:
+class Used:
+    """Fields of the event `usage`."""
+
     usage: Annotated[UsageInfo, ""]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class Ended:
+    """Fields of the event `done`."""
+
     sources: Annotated[tuple[SourceInfo, ...], ""]
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class Failed:
+    """Fields of the event `error`."""
+
     error: Annotated[ErrorInfo, ""]
 
 
@@ -295,12 +307,12 @@ REQUESTS: dict[str, tuple[type, type]] = {
 }
 
 EVENTS: dict[EventKind, tuple[type, str]] = {
-    "step": (_Said, "what is being done, for a status line"),
-    "delta": (_Said, "a piece of the reply, gathered over about 30 ms"),
-    "usage": (_Used, "what the reply cost"),
-    "done": (_Ended, "the reply is complete; the last event"),
+    "step": (Said, "what is being done, for a status line"),
+    "delta": (Said, "a piece of the reply, gathered over about 30 ms"),
+    "usage": (Used, "what the reply cost"),
+    "done": (Ended, "the reply is complete; the last event"),
     "cancelled": (Empty, "the turn was cancelled; the last event"),
-    "error": (_Failed, "the turn failed; the last event"),
+    "error": (Failed, "the turn failed; the last event"),
 }
 
 
@@ -316,7 +328,7 @@ def unstructure(value: object) -> Any:
     """A value as it travels: field names in camelCase, fields that are None left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {_camel(name): unstructure(v) for name, v in named if v is not None}
+        return {camel_case(name): unstructure(v) for name, v in named if v is not None}
     if isinstance(value, Mapping):
         return {str(key): unstructure(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -326,7 +338,8 @@ def unstructure(value: object) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def _camel(name: str) -> str:
+def camel_case(name: str) -> str:
+    """A field's name as it travels."""
     return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
 
 
@@ -361,7 +374,7 @@ def _read_object(kind: type, value: object, path: str) -> object:
     hints = get_type_hints(kind, include_extras=True)
     read: dict[str, object] = {}
     for field in dataclasses.fields(kind):
-        name = _camel(field.name)
+        name = camel_case(field.name)
         field_path = f"{path}.{name}" if path else name
         given = value.get(name)
         is_needed = field.default is dataclasses.MISSING
@@ -378,107 +391,3 @@ def _wrong(path: str, wanted: str) -> BadInput:
     if not path:
         return BadInput(f"the params must be {wanted}")
     return BadInput(f"`{path}` must be {wanted}", field=path)
-
-
-# The tables of PROTOCOL.md
-
-_BEGIN, _END = "<!-- tables: made by `python -m lsp_assist.server.protocol` -->", "<!-- /tables -->"
-
-
-def tables() -> str:
-    """The methods, events and types with their fields, as Markdown."""
-    lines = [
-        "### Requests, from client to server",
-        "",
-        "| method | params | result |",
-        "|---|---|---|",
-    ]
-    lines += [
-        f"| `{method}` | {_reference(params)} | {_reference(result)} |"
-        for method, (params, result) in REQUESTS.items()
-    ]
-    lines += ["", f"### The notification `{EVENT}`, from server to client", ""]
-    lines += [*_fields(_Event), "", "| kind | fields beside those | |", "|---|---|---|"]
-    for event, (body, meaning) in EVENTS.items():
-        hints = get_type_hints(body, include_extras=True)
-        said = ", ".join(f"`{_camel(name)}`: {_type_name(hint)}" for name, hint in hints.items())
-        lines.append(f"| `{event}` | {said or '-'} | {meaning} |")
-    lines += ["", "### Types", ""]
-    for kind in _types():
-        lines += [f"#### {kind.__name__}", "", (kind.__doc__ or "").strip(), "", *_fields(kind), ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def with_tables(document: str) -> str:
-    """The document with the tables between its two marks.
-
-    Raises: ValueError without the marks
-    """
-    before, begin, rest = document.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"no {_BEGIN!r} and {_END!r}")
-    return f"{before}{_BEGIN}\n\n{tables()}\n{_END}{after}"
-
-
-def _types() -> list[type]:
-    """The types that travel, each after the one that mentions it first."""
-    found: list[type] = []
-
-    def visit(hint: Any) -> None:
-        for arg in get_args(hint):
-            visit(arg)
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in found:
-            if hint.__name__[0] != "_" and hint is not Empty:
-                found.append(hint)
-            for inner in get_type_hints(hint, include_extras=True).values():
-                visit(inner)
-
-    for kinds in (*REQUESTS.values(), *((body,) for body, _ in EVENTS.values())):
-        for kind in kinds:
-            visit(kind)
-    for kind in (CommandArgument, CommandResult):
-        visit(kind)
-    return found
-
-
-def _fields(kind: type) -> list[str]:
-    lines = ["| field | type | |", "|---|---|---|"]
-    hints = get_type_hints(kind, include_extras=True)
-    for field in dataclasses.fields(kind):
-        optional = "" if field.default is dataclasses.MISSING else "?"
-        meaning = get_args(hints[field.name])[1]
-        lines.append(
-            f"| `{_camel(field.name)}{optional}` | {_type_name(hints[field.name])} | {meaning} |"
-        )
-    return lines
-
-
-def _type_name(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        return _type_name(get_args(hint)[0])
-    if get_origin(hint) is UnionType:
-        return " or ".join(_type_name(a) for a in get_args(hint) if a is not type(None))
-    if get_origin(hint) is Literal:
-        return ", ".join(f'`"{choice}"`' for choice in get_args(hint))
-    if get_origin(hint) is tuple:
-        return f"array of {_type_name(get_args(hint)[0])}"
-    if get_origin(hint) is not None:
-        return "object"
-    return {str: "string", int: "whole number", float: "number"}.get(hint) or _reference(hint)
-
-
-def _reference(kind: type) -> str:
-    return "`{}`" if kind is Empty else f"[{kind.__name__}](#{kind.__name__.lower()})"
-
-
-def _main() -> None:
-    if len(sys.argv) > 1:
-        path = Path(sys.argv[1])
-        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        sys.stdout.write(tables())
-
-
-if __name__ == "__main__":
-    _main()

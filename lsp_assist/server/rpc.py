@@ -21,7 +21,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Literal, cast
 
 from cattrs import Converter, transform_error
@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 FIRST_SERVER_ID = 1_000_000_000
 
 Phase = Literal["new", "initializing", "running", "shutdown"]
-"""Which messages are answered; moved on by the handlers of initialize and shutdown."""
+"""Which messages are answered: all in "running", which the answer to `initialize` begins and the
+handler of `shutdown` ends."""
 
 Id = str | int
 
@@ -71,8 +72,8 @@ class Connection(LanguageServerProtocol):
     def __init__(self, server: LanguageServer, converter: Converter) -> None:
         super().__init__(server, converter)
         self.phase: Phase = "new"
-        self.handlers: Mapping[str, Callable[[Any], object]] = {}
-        """By method, for requests and notifications alike."""
+        self.requests: Mapping[str, Callable[[Any], object]] = {}
+        self.notifications: Mapping[str, Callable[[Any], None]] = {}
         self.on_close: Callable[[], None] = lambda: None
         self._ids = itertools.count(FIRST_SERVER_ID)
         self._running: dict[Id, asyncio.Future[object]] = {}
@@ -80,6 +81,19 @@ class Connection(LanguageServerProtocol):
 
     def _register_builtin_features(self) -> None:
         """None of pygls' own handlers: ours are in app.py, and they alone keep state."""
+
+    async def read(self, bodies: AsyncIterator[bytes]) -> None:
+        """Act on messages as they come.
+
+        None is taken up before `initialize` is answered: a client that does not wait for that
+        breaks the specification, and loses nothing.
+        """
+        async for body in bodies:
+            self.receive(body)
+            if self.phase == "initializing":
+                await asyncio.wait(self._running.values())
+            # A burst of messages is in the buffer at once and would be read without a pause.
+            await asyncio.sleep(0)
 
     def receive(self, body: bytes) -> None:
         """Act on one message. Whatever it holds, nothing is raised."""
@@ -120,12 +134,15 @@ class Connection(LanguageServerProtocol):
             return
         try:
             self._check_phase(method)
-            handler = self.handlers.get(method)
+            handler = self.requests.get(method)
             if handler is None:
                 raise JsonRpcException(
                     f"There is no method {method!r} here.", types.ErrorCodes.MethodNotFound
                 )
-            result = handler(self._params(method, message))
+            params = self._params(method, message)
+            if method == types.INITIALIZE:
+                self.phase = "initializing"
+            result = handler(params)
         except Exception as error:  # noqa: BLE001  the boundary: each request is answered
             self._refuse_for(msg_id, method, error)
             return
@@ -143,7 +160,7 @@ class Connection(LanguageServerProtocol):
             raise JsonRpcException(
                 "The server is initialized already.", types.ErrorCodes.InvalidRequest
             )
-        if method != types.INITIALIZE and self.phase in ("new", "initializing"):
+        if method != types.INITIALIZE and self.phase != "running":
             raise JsonRpcException(
                 "The server is not initialized yet.", types.ErrorCodes.ServerNotInitialized
             )
@@ -158,6 +175,8 @@ class Connection(LanguageServerProtocol):
             self._answer(msg_id, method, task.result())
 
     def _answer(self, msg_id: Id, method: str, result: object) -> None:
+        if method == types.INITIALIZE:
+            self.phase = "running"
         try:
             plain = self._converter.unstructure(result)
             self._send_data({"jsonrpc": "2.0", "id": msg_id, "result": plain})
@@ -165,6 +184,8 @@ class Connection(LanguageServerProtocol):
             self._refuse_for(msg_id, method, error)
 
     def _refuse_for(self, msg_id: Id, method: str, error: BaseException) -> None:
+        if method == types.INITIALIZE and self.phase == "initializing":
+            self.phase = "new"
         code, text, data = _explained(error)
         if code == types.ErrorCodes.InternalError:
             log_failure(method, error)
@@ -180,10 +201,10 @@ class Connection(LanguageServerProtocol):
         if method == types.CANCEL_REQUEST:
             self._cancel(message.get("params"))
             return
-        if method != types.EXIT and self.phase in ("new", "initializing", "shutdown"):
+        if method != types.EXIT and self.phase != "running":
             logger.debug("%s is ignored: the server is %s.", method, self.phase)
             return
-        handler = self.handlers.get(method)
+        handler = self.notifications.get(method)
         if handler is None:
             if not method.startswith("$/"):
                 logger.debug("%s is ignored: nothing here handles it.", method)
@@ -276,10 +297,14 @@ class Connection(LanguageServerProtocol):
         message_type = self.get_message_type(method)
         if message_type is None:
             return message.get("params")
-        try:
-            return getattr(self._converter.structure(message, message_type), "params", None)
-        except Exception as error:  # noqa: BLE001  cattrs raises groups of many kinds
-            raise _invalid(error) from None
+        while True:
+            try:
+                return getattr(self._converter.structure(message, message_type), "params", None)
+            except Exception as error:  # noqa: BLE001  cattrs raises groups of many kinds
+                said, path = _fault(error)
+                if method != types.INITIALIZE or not _drop_capability(message, path):
+                    raise _invalid(said, path) from None
+                logger.info("The client's %s cannot be read and is left out.", path)
 
     def _send_data(self, data: Any) -> None:
         if self.writer is None:
@@ -331,14 +356,34 @@ def _explained(error: BaseException) -> tuple[int, str, Mapping[str, object] | N
             )
 
 
-def _invalid(error: Exception) -> JsonRpcException:
-    """What is wrong with params, from what cattrs says of them."""
+def _fault(error: Exception) -> tuple[str, str]:
+    """What is wrong with params and where, from what cattrs says of them; the value unsaid."""
     try:
         first = transform_error(error)[0]
     except Exception:  # noqa: BLE001  an error that cattrs cannot explain either
-        first = ""
-    # Like "required field missing @ $.params.text_document.uri"; the value is not quoted.
+        return "", ""
+    # Like "required field missing @ $.params.text_document.uri".
     said, _, path = first.partition(" @ $.")
-    path = re.sub(r"_(\w)", lambda match: match[1].upper(), path.removeprefix("params."))
+    path = path.removeprefix("params").removeprefix(".")
+    return said, re.sub(r"_(\w)", lambda match: match[1].upper(), path)
+
+
+def _invalid(said: str, path: str) -> JsonRpcException:
     text = f"{said}: `{path}`" if path else "The params have a wrong shape."
     return JsonRpcException(text, types.ErrorCodes.InvalidParams, {"field": path} if path else None)
+
+
+def _drop_capability(message: dict[str, Any], path: str) -> bool:
+    """Take out what the client can do and we cannot read; whether anything was.
+
+    A client newer than our types, or one that writes an empty object as a list, is served
+    without the one capability rather than not at all.
+    """
+    names = re.findall(r"\w+", path)[1:3] if path.startswith("capabilities.") else []
+    holder = message["params"].get("capabilities") if names else None
+    for name in names[:-1]:
+        if isinstance(holder, dict) and isinstance(holder.get(name), dict):
+            holder = holder[name]
+        else:
+            names = names[:1]
+    return isinstance(holder, dict) and bool(names) and holder.pop(names[-1], None) is not None

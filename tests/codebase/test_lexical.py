@@ -37,6 +37,7 @@ def test_terms_of_identifiers(text: str, expected: list[str]) -> None:
         ("where is it", ["where", "is", "it"]),
         ("retry retry retries", ["retri"]),
         ("How does QuerySet.filter work?", ["queryset", "queri", "set", "filter"]),
+        ("What's retried, and who's calling?", ["retri", "call"]),
         ("?!", []),
     ],
 )

@@ -1,14 +1,16 @@
-"""The reply that nothing but llama.cpp gives: the oracle of all others."""
+"""The reply that nothing but llama.cpp gives, the oracle of all others; and Python beside us."""
 
 import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from lsp_assist.engine.libllama import library
 
-__all__ = ["bare_greedy"]
+__all__ = ["bare_greedy", "run_python"]
 
 
 def bare_greedy(path: Path, text: str, n_tokens: int) -> bytes:
@@ -37,3 +39,15 @@ def bare_greedy(path: Path, text: str, n_tokens: int) -> bytes:
     llama.llama_free(context)
     llama.llama_model_free(model)
     return said
+
+
+def run_python(code: str, *args: str) -> "subprocess.CompletedProcess[str]":
+    """What a process of its own made of this code."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )

@@ -166,10 +166,9 @@ def test_it_outlives_the_client_that_started_it(settings: Settings) -> None:
     assert process.running(settings) is not None
 
 
-def test_it_ends_when_nobody_uses_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LSP_ASSIST_ENGINE_EXIT_AFTER_S", "0")
+def test_it_ends_when_nobody_uses_it(settings: Settings) -> None:
     with contextlib.suppress(ModelUnavailable):  # it may end before it was seen
-        connected(settings)
+        connected(resolve({"engine": {"exit_after_s": 0}}))
     until(lambda: not runtime.opened(settings.places.runtime).is_alive())
     assert "Nobody has used the engine" in process.log_file(settings).read_text()
 

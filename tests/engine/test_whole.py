@@ -22,6 +22,8 @@ from lsp_assist.engine.runtime import Endpoint
 from lsp_assist.errors import ContextTooLong, ModelFileError
 from lsp_assist.llm import Message, Model, Prompt, Role, Sampling, Segment, Usage
 from tests.engine.served import unix_client
+from tests.engine.tiny import make_model
+from tests.engine.tiny_kinds import make_adapter
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 WARM = Sampling(max_tokens=0)
@@ -252,3 +254,46 @@ async def test_a_wrong_grammar_is_the_caller_s_fault(http: httpx2.AsyncClient) -
     body = {"prompt": "x", "max_tokens": 4, "grammar": "root ::= ("}
     response = await http.post("/v1/completions", json=body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "grammar")
+
+
+async def test_an_adapter_acts_by_request_if_the_user_configured_it(
+    tiny: Path, tmp_path: Path
+) -> None:
+    style = make_adapter(tmp_path / "style.gguf")
+    settings = resolve({"engine": {"adapters": [str(style)]}})
+    endpoint = await asyncio.to_thread(process.connected, settings)
+    await asyncio.to_thread(process.model_served, endpoint, tiny)
+    assert endpoint.socket is not None
+    body = {"prompt": "def retry(request):", "max_tokens": 24, "temperature": 0}
+    said: list[str] = []
+    async with unix_client(endpoint.socket) as client:
+        for lora in ([], [{"id": "style", "scale": 30}], [{"path": str(style), "scale": 0}]):
+            reply = (await client.post("/v1/completions", json={**body, "lora": lora})).json()
+            said.append(reply["choices"][0]["text"])
+        wrong = await client.post("/v1/completions", json={**body, "lora": [{"id": "other"}]})
+    assert said[0] == said[2] != said[1]
+    assert wrong.json()["error"]["param"] == "lora[0]"
+
+
+async def test_embeddings_come_from_a_model_that_was_made_for_them(
+    http: httpx2.AsyncClient, settings: Settings, tmp_path: Path
+) -> None:
+    pooled = make_model(tmp_path / "vectors.gguf", is_pooled=True)
+    await asyncio.to_thread(process.model_served, endpoint_of(settings), pooled)
+    official = openai.AsyncOpenAI(api_key="none", base_url="http://engine/v1", http_client=http)
+    embedded = await official.embeddings.create(model="vectors", input=["retry", "retry", "x"])
+    one, same, other = (item.embedding for item in embedded.data)
+    assert sum(x * x for x in one) == pytest.approx(1, abs=1e-3)
+    assert one == pytest.approx(same, abs=1e-3)
+    assert one != pytest.approx(other, abs=1e-2)
+    with pytest.raises(openai.InternalServerError, match="gives no embeddings"):
+        await official.embeddings.create(model="tiny", input="retry")
+
+
+async def test_a_speculative_warm_up_answers_the_same_question(model: Model) -> None:
+    assert isinstance(model, OpenAIModel)
+    cold, _ = await answer(model, prompt("Other.", QUESTION))
+    await model.warm(prompt("Other.", QUESTION), priority="typed_warm_up", speculative=True)
+    warm, usage = await answer(model, prompt("Other.", QUESTION))
+    assert warm == cold
+    assert usage.cached_tokens >= usage.prompt_tokens - 1

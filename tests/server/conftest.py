@@ -1,5 +1,6 @@
 """Servers for the tests: in a process of their own, or in this one."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,10 +24,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home() -> Path:
     """Where the server under test keeps its files."""
-    monkeypatch.setenv("LSP_ASSIST_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    return Path(os.environ["LSP_ASSIST_HOME"])
 
 
 class Launch(Protocol):
@@ -59,9 +59,9 @@ async def editor(launch: Launch) -> AsyncIterator[Editor]:
 
 
 @pytest_asyncio.fixture
-async def server(home: Path) -> AsyncIterator[InProcess]:
+async def server() -> AsyncIterator[InProcess]:
     """A server in this process, not initialized."""
-    server = InProcess(home)
+    server = InProcess()
     yield server
     server.reader.feed_eof()
     await server.serving

@@ -35,6 +35,10 @@ class Editor(LanguageClient):
         # pygls takes no bound methods.
         self.feature(types.CLIENT_REGISTER_CAPABILITY)(partial(self._register))
         self.feature("assist/event")(partial(self._event))
+        # The protocol calls these by name; what they do besides is wake up who waits.
+        for method in (types.PROGRESS, types.WINDOW_SHOW_MESSAGE, types.WINDOW_SHOW_DOCUMENT):
+            self.protocol.fm.features[method] = self._and_news(self.protocol.fm.features[method])
+        self._count_requests()
         self.root = root
         self.home = home
         self.command = command
@@ -42,7 +46,10 @@ class Editor(LanguageClient):
         self.registered: list[types.Registration] = []
         self.server_ids: list[object] = []
         self.texts: dict[str, tuple[int, str]] = {}
+        self.untold: set[str] = set()
+        """Documents that are open here and that the server is told nothing of."""
         self.refuses_edits = 0
+        self.reports: dict[types.ProgressToken, list[Any]] = self.progress_reports
         self._events: dict[str, list[dict[str, Any]]] = {}
         self._news = asyncio.Event()
         self._stderr: asyncio.Task[None] | None = None
@@ -126,6 +133,10 @@ class Editor(LanguageClient):
         send: Any = self.protocol.send_request_async
         return await send(method, params, msg_id)
 
+    def put(self, message: dict[str, object]) -> None:
+        """Send a message as it is, well formed or not."""
+        self.protocol._send_data(message)
+
     async def events(self, turn_id: str, kind: str | None = None) -> list[dict[str, Any]]:
         """The events of a turn up to its last one, or the first of a kind; they count as read."""
         ends = ("done", "cancelled", "error") if kind is None else (kind,)
@@ -134,6 +145,21 @@ class Editor(LanguageClient):
         if kind is not None:
             return list(self._events[turn_id])
         return self._events.pop(turn_id)
+
+    async def until_progress_ends(self) -> None:
+        """Wait until every progress that began has ended, and one has."""
+        ended = types.WorkDoneProgressEnd
+        await self.until(
+            lambda: (
+                any(self.reports.values())
+                and all(r and isinstance(r[-1], ended) for r in self.reports.values())
+            )
+        )
+
+    async def until_indexed(self) -> None:
+        """Wait until the first index is done."""
+        while any(i["state"] != "ready" for i in (await self.send("assist/status"))["indexes"]):
+            pass
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until the server has said something that makes it so."""
@@ -184,6 +210,23 @@ class Editor(LanguageClient):
         self.registered += params.registrations
         self._news.set()
 
+    def _and_news(self, handler: Callable[[Any], object]) -> Callable[[Any], object]:
+        def handle(params: Any) -> object:
+            result = handler(params)
+            self._news.set()
+            return result
+
+        return handle
+
+    def _count_requests(self) -> None:
+        handle: Callable[[Any, str, Any], None] = self.protocol._handle_request
+
+        def count(msg_id: Any, method: str, params: Any) -> None:
+            self.server_ids.append(msg_id)
+            handle(msg_id, method, params)
+
+        self.protocol._handle_request = count  # type: ignore[method-assign]
+
     def handled(self) -> None:
         """A message has changed what a test may wait for."""
         self._news.set()
@@ -214,7 +257,11 @@ def _apply_edit(
         lines = text.split("\n")
         offset = sum(len(line) + 1 for line in lines[: change.range.start.line])
         offset += change.range.start.character
-        client.type(uri, text[:offset] + change.new_text + text[offset:])
+        edited = text[:offset] + change.new_text + text[offset:]
+        if uri in client.untold:
+            client.texts[uri] = (current + 1, edited)
+        else:
+            client.type(uri, edited)
     client.handled()
     return types.ApplyWorkspaceEditResult(applied=True)
 

@@ -13,8 +13,7 @@ from tests.server.scripted import ScriptedAssistant
 class InProcess:
     """A server, and the messages that it sent."""
 
-    def __init__(self, monkeypatch_home: Path) -> None:
-        self.home = monkeypatch_home
+    def __init__(self) -> None:
         self.server = AssistServer({}, ScriptedAssistant)
         self.server.protocol.set_writer(self)
         self.sent: list[dict[str, Any]] = []
@@ -51,6 +50,20 @@ class InProcess:
             for message in self.sent:
                 if message.get("id") == msg_id and "method" not in message:
                     return message
+            self._news.clear()
+            await self._news.wait()
+
+    async def turn(self, turn_id: str) -> list[dict[str, Any]]:
+        """The events of a turn, waited for to the last; each with its `message`."""
+        while True:
+            events = [
+                {**message["params"], "message": message}
+                for message in self.sent
+                if message.get("method") == "assist/event"
+                and message["params"]["turnId"] == turn_id
+            ]
+            if events and events[-1]["kind"] in ("done", "cancelled", "error"):
+                return events
             self._news.clear()
             await self._news.wait()
 

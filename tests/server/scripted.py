@@ -10,9 +10,10 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
-from lsp_assist.assistant import Assistant, Hit, Progress, Question, Refreshed
+from lsp_assist.assistant import Assistant, Progress, Question, Refreshed
 from lsp_assist.config import Settings
 from lsp_assist.errors import BadInput, ModelUnavailable
 from lsp_assist.flows import Done, Event, Step, Text
@@ -40,19 +41,16 @@ class ScriptedAssistant(Assistant):
                 report(Progress(n_done, N_FILES, "file.py"))
             if n_done == N_FILES // 2 and any((root / "HOLD").exists() for root in self.roots):
                 await asyncio.Event().wait()
-        return Refreshed(N_FILES, N_FILES, 0, 0, is_complete=True)
-
-    async def search(self, query: str, limit: int = 20) -> list[Hit]:
-        """As many hits as asked for."""
-        root = self.roots[0]
-        return [
-            Hit(root, "a b.py", n, n + 1, query, "function", 1 / (n + 1), n, "")
-            for n in range(limit)
-        ]
+        return await super().refresh()
 
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Do what the question's first word says."""
         verb, _, rest = asked.text.partition(" ")
+        if verb == "really":
+            async with aclosing(super().ask(asked)) as events:
+                async for event in events:
+                    yield event
+            return
         yield Step("Thinking")
         said: list[str] = []
         match verb:

@@ -1,7 +1,7 @@
 """Languages, one TOML file each in this folder: which files are theirs and how to outline them.
 
 A new language is one file here and one fixture in tests/fixtures/outline. Knows no parser: the
-queries are text here, and their captures are explained in README.md beside the data.
+queries are text here; README.md, beside the data, explains their captures.
 """
 
 import re
@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 __all__ = ["Language", "Queries", "all_languages", "language_of"]
 
@@ -79,7 +80,9 @@ def all_languages() -> dict[str, Language]:
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.toml")):
         head = tomllib.loads(file.read_text("utf-8").partition(_QUERIES)[0])
-        fields = {key: tuple(v) if isinstance(v, list) else v for key, v in head.items()}
+        fields: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in head.items()
+        }
         found[file.stem] = Language(name=file.stem, **fields)
     return found
 

@@ -1,0 +1,66 @@
+"""The code as the user sees it: what is saved, with unsaved text laid over it.
+
+One moment's view for reading. Knows no parser, no ranking and no way to change anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lsp_assist.codebase import lexical
+from lsp_assist.codebase.overlays import CountedChunk, Overlay
+from lsp_assist.codebase.store import Store, StoredSymbol, Use
+
+__all__ = ["View"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The store where a file is saved as it is shown, the overlay where it is not."""
+
+    store: Store
+    overlays: Mapping[str, Overlay]
+
+    def candidates(
+        self, terms: Sequence[str], limit: int
+    ) -> tuple[list[CountedChunk], lexical.Corpus]:
+        """Chunks that may match, all unsaved ones among them, and the corpus to score them by."""
+        unsaved = [chunk for overlay in self.overlays.values() for chunk in overlay.chunks]
+        saved = (c for c in self.store.search(terms, limit) if c.path not in self.overlays)
+        corpus = lexical.merged_corpus(
+            self.store.corpus(terms), (chunk.name + chunk.body for chunk in unsaved), terms
+        )
+        return [*map(CountedChunk.of, saved), *unsaved], corpus
+
+    def symbols_of(self, path: str) -> Sequence[StoredSymbol]:
+        """The symbols of a file, in the order of its outline."""
+        overlay = self.overlays.get(path)
+        return overlay.file.symbols if overlay else self.store.symbols_of(path)
+
+    def symbols_named(self, name: str) -> list[StoredSymbol]:
+        """Definitions with this very name."""
+        saved = [s for s in self.store.symbols_named(name) if s.path not in self.overlays]
+        return saved + [s for o in self.overlays.values() for s in o.file.symbols if s.name == name]
+
+    def uses_in(self, path: str, ordinal: int) -> list[Use]:
+        """The names used inside of a symbol, in order of line."""
+        overlay = self.overlays.get(path)
+        if overlay is None:
+            return self.store.uses_in(path, ordinal)
+        return [use for use in overlay.file.uses if use.ordinal == ordinal]
+
+    def users_of(self, name: str) -> list[StoredSymbol]:
+        """The symbols that use a name."""
+        users = [user for user in self.store.users_of(name) if user.path not in self.overlays]
+        for overlay in self.overlays.values():
+            ordinals = {use.ordinal for use in overlay.file.uses if use.name == name}
+            users += [s for s in overlay.file.symbols if s.ordinal in ordinals]
+        return users
+
+    def files_using(self, name: str) -> set[str]:
+        """The files that use or import a name."""
+        saved = {path for path in self.store.files_using(name) if path not in self.overlays}
+        return saved | {
+            path
+            for path, overlay in self.overlays.items()
+            if any(use.name == name for use in overlay.file.uses)
+        }
