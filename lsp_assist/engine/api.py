@@ -10,13 +10,10 @@ sampling parameters, and `timings` in the reply. There are no CORS headers: no p
 a client. Knows no socket, no process and no llama.cpp.
 """
 
-import asyncio
-import json
 import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,11 +25,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lsp_assist.engine import openai_replies, openai_requests
+from lsp_assist.engine.answers import Stream, Whole, failure, json_response, unforeseen
 from lsp_assist.engine.openai_replies import Kind, Reply
 from lsp_assist.engine.openai_requests import Asked, Offer, UnknownModel
 from lsp_assist.engine.requests import Event, GenerateRequest
 from lsp_assist.engine.template import Turn
-from lsp_assist.errors import AssistError, BadInput, ModelUnavailable
+from lsp_assist.errors import AssistError, BadInput
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -171,19 +169,19 @@ class _Api:
         n_tokens = 0
         for text in asked.texts:
             n_tokens += len(await self._engine.tokenize(asked.model, text))
-        return _json(
+        return json_response(
             openai_replies.embeddings(asked.model, vectors, n_tokens, as_base64=asked.as_base64)
         )
 
     async def models(self, _request: Request) -> Response:
         models = [self._model_object(model) for model in await self._engine.models()]
-        return _json({"object": "list", "data": models})
+        return json_response({"object": "list", "data": models})
 
     async def model(self, request: Request) -> Response:
         wanted = request.path_params["name"]
         for model in await self._engine.models():
             if model.name == wanted:
-                return _json(self._model_object(model))
+                return json_response(self._model_object(model))
         raise UnknownModel(
             f"There is no model {wanted!r}; GET /v1/models lists those that there are.",
             field="model",
@@ -196,7 +194,7 @@ class _Api:
             raise BadInput(
                 "`path` must be the absolute path of a GGUF file; send one.", field="path"
             )
-        return _json({"id": await self._engine.add_model(Path(path))})
+        return json_response({"id": await self._engine.add_model(Path(path))})
 
     async def tokenize(self, request: Request) -> Response:
         asked = openai_requests.tokenize(await _body(request), await self._offer())
@@ -204,32 +202,32 @@ class _Api:
             asked.model, asked.text, parse_special=asked.parse_special
         )
         if not asked.with_pieces:
-            return _json({"tokens": tokens})
+            return json_response({"tokens": tokens})
         pieces = [await self._engine.detokenize(asked.model, [token]) for token in tokens]
-        return _json(
+        return json_response(
             {"tokens": [{"id": t, "piece": p} for t, p in zip(tokens, pieces, strict=True)]}
         )
 
     async def detokenize(self, request: Request) -> Response:
         asked = openai_requests.detokenize(await _body(request), await self._offer())
-        return _json({"content": await self._engine.detokenize(asked.model, asked.tokens)})
+        return json_response({"content": await self._engine.detokenize(asked.model, asked.tokens)})
 
     async def apply_template(self, request: Request) -> Response:
         model, turns = openai_requests.template_of(await _body(request), await self._offer())
-        return _json({"prompt": await self._engine.apply_template(model, turns)})
+        return json_response({"prompt": await self._engine.apply_template(model, turns)})
 
     async def status(self, _request: Request) -> Response:
         status = asdict(await self._engine.status())
-        return _json({**self._lifecycle.facts(), **status})
+        return json_response({**self._lifecycle.facts(), **status})
 
     async def health(self, _request: Request) -> Response:
-        return _json({"status": "ok", **self._lifecycle.facts()})
+        return json_response({"status": "ok", **self._lifecycle.facts()})
 
     async def shut_down(self, request: Request) -> Response:
         _check_private(request)
         if self._lifecycle.shut_down is not None:
             self._lifecycle.shut_down()
-        return _json({"status": "stopping"})
+        return json_response({"status": "stopping"})
 
     # ---- parts
 
@@ -259,141 +257,11 @@ class _Api:
         )
         generate = self._engine.generate
         if asked.is_streamed:
-            return _Stream(lambda: generate(asked.request), reply, self._ping_after_s)
-        return _Whole(lambda: generate(asked.request), reply)
+            return Stream(lambda: generate(asked.request), reply, self._ping_after_s)
+        return Whole(lambda: generate(asked.request), reply)
 
 
-# ---- answers that end when their connection does ---------------------------------------------
-
-
-class _Answer(Response):
-    """A response that is made while it is sent, and given up when nobody reads it any more."""
-
-    def __init__(self, events: Callable[[], AsyncGenerator[Event, None]], reply: Reply) -> None:
-        super().__init__()
-        self._events = events
-        self._reply = reply
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:  # noqa: ARG002  # the door of ASGI
-        work = asyncio.create_task(self._send_all(send))
-        gone = asyncio.create_task(_disconnected(receive))
-        try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not work.done():
-                work.cancel()
-            # Also when this task was cancelled itself: the engine's work must have ended.
-            with suppress(asyncio.CancelledError):
-                await work
-
-    async def _send_all(self, send: "Send") -> None:
-        raise NotImplementedError
-
-
-class _Whole(_Answer):
-    """One JSON object at the end."""
-
-    async def _send_all(self, send: "Send") -> None:
-        try:
-            async with aclosing(self._events()) as events:
-                async for event in events:
-                    self._reply.take(event)
-            response = _json(self._reply.whole())
-        except AssistError as error:
-            response = _failure(error)
-        except Exception:
-            logger.exception("A request failed")
-            response = _failure(_unforeseen())
-        await _send_response(response, send)
-
-
-class _Stream(_Answer):
-    """Server-sent events. What fails before the first one still gets a status of its own."""
-
-    def __init__(
-        self,
-        events: Callable[[], AsyncGenerator[Event, None]],
-        reply: Reply,
-        ping_after_s: float,
-    ) -> None:
-        super().__init__(events, reply)
-        self._ping_after_s = ping_after_s
-        self._has_begun = False
-
-    async def _send_all(self, send: "Send") -> None:
-        try:
-            async with aclosing(self._events()) as events:
-                async for event in _with_pings(events, self._ping_after_s):
-                    await self._begin(send)
-                    if event is None:
-                        await _send_more(send, b": still at work\n\n")
-                    else:
-                        data = b"".join(_sse(chunk) for chunk in self._reply.chunks(event))
-                        if data:
-                            await _send_more(send, data)
-            await self._begin(send)
-            if self._reply.includes_usage:
-                await _send_more(send, _sse(self._reply.usage_chunk()))
-            await _send_more(send, b"data: [DONE]\n\n")
-        except AssistError as error:
-            await self._fail(error, send)
-            return
-        except Exception:
-            logger.exception("A request failed")
-            await self._fail(_unforeseen(), send)
-            return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _begin(self, send: "Send") -> None:
-        if self._has_begun:
-            return
-        self._has_begun = True
-        headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def _fail(self, error: AssistError, send: "Send") -> None:
-        if not self._has_begun:
-            await _send_response(_failure(error), send)
-            return
-        await _send_more(send, _sse(openai_replies.error_object(error)))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _with_pings(
-    events: AsyncGenerator[Event, None], after_s: float
-) -> AsyncGenerator[Event | None, None]:
-    """The events, and None whenever none came for so long."""
-    coming: asyncio.Task[Event] | None = None
-    try:
-        while True:
-            coming = coming or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({coming}, timeout=after_s)
-            if not done:
-                yield None
-                continue
-            try:
-                event = coming.result()
-            except StopAsyncIteration:
-                return
-            coming = None
-            yield event
-    finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            with suppress(asyncio.CancelledError, StopAsyncIteration):
-                await coming
-
-
-async def _disconnected(receive: "Receive") -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-# ---- requests and responses ------------------------------------------------------------------
+# ---- requests ------------------------------------------------------------------
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -405,15 +273,15 @@ def _guarded(handler: _Handler) -> _Handler:
         try:
             return await handler(request)
         except AssistError as error:
-            return _failure(error)
+            return failure(error)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except _TooLarge:
             said = f"The body exceeds {MAX_BODY_BYTES // 2**20} MiB; send less."
-            return _json(openai_replies.error_object(BadInput(said)), 413)
+            return json_response(openai_replies.error_object(BadInput(said)), 413)
         except Exception:
             logger.exception("A request failed")
-            return _failure(_unforeseen())
+            return failure(unforeseen())
 
     return guarded
 
@@ -437,49 +305,10 @@ def _check_private(request: Request) -> None:
         raise BadInput("This is for the user's own processes only; use `lsp-assist engine`.")
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(_dumped(value), status, media_type="application/json")
-
-
-def _failure(error: AssistError) -> Response:
-    logger.debug("Answered with an error: %s", error)
-    response = _json(openai_replies.error_object(error), openai_replies.status_of(error))
-    response.headers["x-should-retry"] = "false"  # OpenAI's clients would ask three times
-    return response
-
-
-def _unforeseen() -> ModelUnavailable:
-    return ModelUnavailable("The engine failed; ask again, and see its log.")
-
-
 async def _no_such_place(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     said = BadInput(f"{request.method} {request.url.path} is not part of this API.")
-    return _json(openai_replies.error_object(said), status)
-
-
-def _sse(chunk: Mapping[str, object]) -> bytes:
-    return b"data: " + _dumped(chunk) + b"\n\n"
-
-
-def _dumped(value: object) -> bytes:
-    """JSON in ASCII, so that no lone surrogate can break it; paths as text."""
-    return json.dumps(value, default=str, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-async def _send_more(send: "Send", data: bytes) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-async def _send_response(response: Response, send: "Send") -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": response.raw_headers,
-        }
-    )
-    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": False})
+    return json_response(openai_replies.error_object(said), status)
 
 
 def _counted(inner: "ASGIApp", activity: Activity) -> "ASGIApp":
