@@ -141,7 +141,8 @@ class Scheduler:
     def load(self) -> Load:
         """The figures of now."""
         with self._changed:
-            jobs = [*self._jobs, *self._inbox]
+            # Who has heard the last event of a request finds it ended.
+            jobs = [job for job in (*self._jobs, *self._inbox) if not job.is_ended]
             n_running = sum(any(b.seq >= 0 for b in job.branches) for job in jobs)
             return Load(
                 n_waiting=len(jobs) - n_running,
