@@ -121,11 +121,12 @@ class Ledger:
     def victims(self, n_new: int) -> list[int] | None:
         """The idle sequences to forget so that `n_new` more cells fit; None if that is too few."""
         chosen: list[int] = []
+        if self.n_cells + n_new <= self.budget_tokens:
+            return chosen
         left = list(self._seqs)
-        for n in [-1, *self.idle()]:
-            if n >= 0:
-                chosen.append(n)
-                left.remove(self._seqs[n])
+        for n in self.idle():
+            chosen.append(n)
+            left.remove(self._seqs[n])
             if _n_cells(left) + n_new <= self.budget_tokens:
                 return chosen
         return None

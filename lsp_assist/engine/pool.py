@@ -164,15 +164,14 @@ class Pool:
     def save_some(self) -> bool:
         """Stores a part of what is in no store yet, some milliseconds of work; False when all is.
 
-        Longest used first. For when nobody waits.
+        For when nobody waits; of sequences in use as well, since the next process may need them.
         """
-        for seq in self._ledger.idle():
-            if seq in self._unsaved:
-                if not self._save(seq, _SAVED_AT_ONCE):
-                    self._unsaved.discard(seq)
-                return True
-        self._unsaved.clear()
-        return False
+        if not self._unsaved:
+            return False
+        seq = min(self._unsaved)
+        if not self._save(seq, _SAVED_AT_ONCE):
+            self._unsaved.discard(seq)
+        return True
 
     def save_all(self) -> None:
         """Stores all that no request uses."""

@@ -17,7 +17,7 @@ from lsp_assist.engine.llama import Context
 from lsp_assist.engine.pace import Pace
 from lsp_assist.engine.pool import Pool
 from lsp_assist.engine.requests import Priority
-from lsp_assist.errors import ContextTooLong, ModelError, ModelUnavailable
+from lsp_assist.errors import AssistError, ContextTooLong, ModelError, ModelUnavailable
 
 __all__ = ["Load", "Scheduler"]
 
@@ -225,6 +225,8 @@ class Scheduler:
     def _place_waiting(self) -> None:
         """Gives sequences to branches that wait for one, the most urgent first."""
         for job in list(self._jobs):
+            if job not in self._jobs:
+                continue  # it made way for another one
             if job.priority > self._jobs[0].priority:
                 return  # it would only stand around
             for branch in job.open_branches:
@@ -240,7 +242,7 @@ class Scheduler:
         tokens = branch.tokens(0, branch.n_tokens)
         n_max = len(tokens) - 1 if job.wants_logits else len(tokens)
         if job.priority == Priority.QUESTION:
-            self._drop_ahead()  # another question was expected
+            self._drop_ahead(unless=job)  # another question was expected
         while True:
             found = self._pool.acquire(tokens, job.key, n_max, self._n_reserved(branch))
             if found is not None:
@@ -262,7 +264,7 @@ class Scheduler:
 
     def _give_way(self, branch: Branch) -> bool:
         """Takes a sequence from what is less urgent; False if nothing is."""
-        if self._drop_ahead():
+        if self._drop_ahead(unless=branch.job):
             return True
         lesser = [b for b in self._placed() if b.job.priority > branch.job.priority]
         if lesser:
@@ -342,9 +344,8 @@ class Scheduler:
             self._relieve()
             return
         key = step[0][0].job.key
-        if key != self._key:
-            self._use(key)
-            self._key = key
+        if key != self._key and not self._change_key(key, step):
+            return
         context.clear()
         parts, indexes = [], []
         for branch, n_tokens in step:
@@ -392,6 +393,18 @@ class Scheduler:
                 self._reached(branch, index)
             elif branch.n_left == 1 and not branch.said:
                 pool.checkpoint(branch.seq)
+
+    def _change_key(self, key: str, step: list[tuple[Branch, int]]) -> bool:
+        """Makes the context ready for branches of another key; False if that failed, and they."""
+        try:
+            self._use(key)
+        except AssistError as error:
+            for branch, _ in step:
+                branch.job.fail(error)
+                self._leave(branch.job)
+            return False
+        self._key = key
+        return True
 
     def _note_time(self, step: list[tuple[Branch, int]], seconds: float) -> None:
         """Keeps a third of the time for branches that decode while prompts are computed."""
@@ -489,12 +502,13 @@ class Scheduler:
         job.adopt(ahead)
         return True
 
-    def _drop_ahead(self) -> bool:
-        """Forgets what was drawn ahead; False if nothing was."""
+    def _drop_ahead(self, unless: Job | None = None) -> bool:
+        """Forgets what was drawn ahead; False if nothing was, or it is this job."""
         with self._changed:
-            ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            return False
+            ahead = self._ahead
+            if ahead is None or ahead.job is unless:
+                return False
+            self._ahead = None
         ahead.job.end()
         self._leave(ahead.job)
         return True

@@ -16,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -90,8 +90,7 @@ class EngineStatus:
     n_resident_tokens: int
     """In the caches, shared prefixes counted once."""
     counters: Mapping[str, int] = field(default_factory=dict)
-    """Since the start: preempted, cancelled, suspended, ahead, forks, evictions, parked, saved,
-    restored, compactions, written, read, adapter_switches, loads, sleeps."""
+    """Since the start, by name: "preempted", "evictions", "forks", ..."""
 
 
 class Engine:
@@ -107,7 +106,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._clock = 0
-        self._counters: dict[str, int] = {"loads": 0, "sleeps": 0}
+        self._counters = dict.fromkeys(_COUNTERS, 0)
 
     async def add_model(self, path: Path) -> str:
         """The name under which a model file is served from now on.
@@ -137,7 +136,7 @@ class Engine:
             events: asyncio.Queue[Event | Exception] = asyncio.Queue()
 
             def answer(event: Event | Exception) -> None:
-                if not loop.is_closed():
+                with suppress(RuntimeError):  # the loop was closed, and nobody listens
                     loop.call_soon_threadsafe(events.put_nowait, event)
 
             tokens = await self._on_thread(loaded.prompt_tokens, request.prompt)
@@ -415,6 +414,24 @@ class Engine:
 
     async def _on_thread(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+_COUNTERS = (
+    "loads",
+    "sleeps",
+    "preempted",
+    "cancelled",
+    "suspended",
+    "ahead",  # questions answered from what was drawn before they were asked
+    "forks",
+    "evictions",
+    "parked",  # evictions of idle chats that were in the way of another one
+    "compactions",
+    "saved",  # states, to memory
+    "restored",
+    "written",  # states, to disk
+    "read",
+)
 
 
 @dataclass(eq=False, slots=True)

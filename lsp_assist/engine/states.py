@@ -149,6 +149,8 @@ class StateStore:
                 return
             self._stored[stored.name] = stored
             self._hold(stored, state)
+            while len(self._stored) > _MAX_STORED:
+                self._drop(next(iter(self._stored.values())))
         if self._budget_bytes > 0 and not stored.is_dropped:
             self._submit(stored)
 
@@ -262,7 +264,7 @@ class StateStore:
             paths = sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
         except OSError:
             return
-        for path in paths:
+        for path in paths[-_MAX_STORED:]:
             try:
                 head = _read_head(path)
                 if head.fingerprint != self._fingerprint:
@@ -297,6 +299,10 @@ class StateStore:
                 continue
             tokens = np.concatenate([before[: head.start], head.tokens])
             made[each] = Stored(each, parent, head.start, tokens, head.key, is_on_disk=True)
+
+
+_MAX_STORED = 512
+"""Each is compared with every prompt, and keeps its tokens in memory."""
 
 
 def _parts(stored: Stored | None, end: int) -> tuple[Part, ...]:

@@ -188,6 +188,18 @@ def test_memory_alone_keeps_what_was_used_last(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_the_number_of_states_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those used last stay, with what they build on; also in the next process."""
+    monkeypatch.setattr("lsp_assist.engine.states._MAX_STORED", 3)
+    store = opened(tmp_path)
+    chats = [[1], [2], [3], [1, 4], [1, 4, 5]]
+    for chat in chats:
+        add(store, chat)
+    assert [n_stored(store, chat) for chat in chats] == [1, 0, 0, 2, 3]
+    store.close()
+    assert n_stored(opened(tmp_path), [1, 4, 5]) == 3
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_files(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
