@@ -55,7 +55,7 @@ class EngineSettings:
     state_budget_bytes: int = 4 << 30
     """Of all states on disk; 0 keeps none."""
     state_memory_bytes: int = 512 << 20
-    """Of the states of parked chats in memory, for each model."""
+    """Of the states of parked chats in memory, for each model; at most what its cache takes."""
     idle_sleep_s: float = 300.0
     """How long a model stays awake unasked; 0 sleeps at once, -1 never."""
     memory_budget_bytes: int = 0
@@ -310,7 +310,10 @@ class Engine:
                     n_gpu_layers=settings.n_gpu_layers,
                     state_folder=settings.state_folder,
                     state_budget_bytes=settings.state_budget_bytes,
-                    state_memory_bytes=settings.state_memory_bytes,
+                    # Parked chats may take as much as the cache itself, and no more.
+                    state_memory_bytes=min(
+                        settings.state_memory_bytes, self._n_kv_bytes(slot.file)
+                    ),
                 )
                 slot.loaded = await self._on_thread(
                     LoadedModel, slot.name, slot.path, shape, lambda: self._is_closing
@@ -391,7 +394,11 @@ class Engine:
         file = slot.file
         if file is None:
             return 0
-        return file.n_bytes + 2 * file.kv_values_per_token * self._n_cells(file)
+        return file.n_bytes + self._n_kv_bytes(file)
+
+    def _n_kv_bytes(self, file: ModelFile) -> int:
+        """About what a model's cache takes in memory."""
+        return 2 * file.kv_values_per_token * self._n_cells(file)
 
     async def _state(self, slot: "_Slot") -> ModelState:
         state = ModelState(slot.name, slot.path, slot.state)
