@@ -327,6 +327,9 @@ def _environment(settings: Settings) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("LSP_ASSIST_LOG_")
     }
     environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    # glibc raises this by itself once a large block was freed; from then on the states of parked
+    # chats, megabytes each, come from its heaps and leave them full of holes.
+    environ.setdefault("MALLOC_MMAP_THRESHOLD_", "262144")
     environ |= {
         f"LSP_ASSIST_{name.upper()}": os.pathsep.join(value)
         if isinstance(value, tuple)
