@@ -59,7 +59,7 @@ class Adapters:
         self._used = ""
         self.n_switches = 0
         self.switch_ms = 0.0
-        """What the last switch took; 0.03 to 0.1 ms (facts: engine, 6)."""
+        """What the last switch took; 0.03 to 0.1 ms (LOG.md, 2026-11)."""
 
     @property
     def n_loaded(self) -> int:

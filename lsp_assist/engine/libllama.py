@@ -54,7 +54,7 @@ def strlen() -> object | None:
     """The C library's `strlen`, or None where it cannot be found.
 
     As an abort callback it says "stop" when a flag byte is not zero, without taking the GIL. A
-    callback written in Python costs 2.5 ms per token on a busy machine (facts: engine, 4).
+    callback written in Python costs 2.5 ms per token on a busy machine (LOG.md, 2026-11).
     """
     try:
         if sys.platform == "win32":
@@ -72,7 +72,7 @@ _of_thread = threading.local()
 
 def _load() -> ModuleType:
     # libgomp reads this once, when it is loaded. Threads that spin at each barrier make decoding on
-    # a busy machine up to 200 times slower (facts: engine, 1.3). The user's own choice is kept.
+    # a busy machine up to 200 times slower (LOG.md, 2026-11). The user's own choice is kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import llama_cpp

@@ -211,7 +211,7 @@ class Context:
         if weights.is_on_gpu:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO
         else:
-            # On a CPU this is the fastest of all, prefill and decode (facts: engine, 3).
+            # On a CPU this is the fastest of all, prefill and decode (LOG.md, 2026-11).
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
             if head_dim and head_dim % _Q8_0_BLOCK == 0:
                 params.type_k = llama.GGML_TYPE_Q8_0

@@ -277,7 +277,7 @@ _N_SEQS = 63
 """Branches known at once, beside one for moving states; llama.cpp's cost per step grows little."""
 _CPU_CHUNK = 128
 """Tokens per step of a prompt: an abort loses what is being computed, and a smaller one is slower
-(128: 8 % slower than 512, 64: 14 %; facts: engine, 4)."""
+(128: 8 % slower than 512, 64: 14 %; LOG.md, 2026-11)."""
 _GPU_CHUNK = 512
 
 

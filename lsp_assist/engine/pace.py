@@ -1,7 +1,7 @@
 """How many branches to decode in one step: whichever was fastest, as measured while running.
 
 Batching shares the reading of the weights; yet on a CPU a step for two may take longer than two
-steps for one, depending on quantisation, length and machine (facts: engine, 3). Pure: is told the
+steps for one, depending on quantisation, length and machine (LOG.md, 2026-11). Pure: is told the
 seconds. Knows no branch and no clock.
 """
 

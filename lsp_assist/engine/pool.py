@@ -44,7 +44,7 @@ class Pool:
         is_crowding_slow: bool,
     ) -> None:
         """`is_crowding_slow`: cells of unrelated chats slow everyone down (without flash attention,
-        2.4 times with 12 chats; facts: engine, 3), so they are parked.
+        2.4 times with 12 chats; LOG.md, 2026-11), so they are parked.
         """
         self._context = context
         self._ledger = Ledger(n_seqs, budget_tokens, can_roll_back=can_roll_back)
