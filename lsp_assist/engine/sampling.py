@@ -52,6 +52,9 @@ class Sampler:
         self.logprob: TokenLogprob | None = None
         """Of the token drawn last, where `n_logprobs` asks for it."""
         self._grammar = _Grammar(weights, grammar) if grammar.strip() else None
+        self._takes_likeliest = (
+            self._grammar is None and sampling.temperature <= 0 and sampling.repeat_penalty == 1.0
+        )
         self._llama = llama = library()
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         for link in _links(llama, weights, sampling, completion):  # the chain owns its links
@@ -63,7 +66,10 @@ class Sampler:
         Raises: ModelUnavailable if the grammar allows no token of this model
         """
         assert self._chain, "used after close"
-        if self._grammar is None:
+        if self._takes_likeliest:
+            # The chain would make a list of the whole vocabulary first, once per token.
+            token = int(context.logits(index).argmax())
+        elif self._grammar is None:
             token = int(self._llama.llama_sampler_sample(self._chain, context.handle, index))
         else:
             token = self._constrained(self._grammar, context.logits(index))
