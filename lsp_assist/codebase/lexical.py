@@ -3,7 +3,7 @@
 An identifier counts as a whole and in its parts: `maxRetries` gives `maxretries`, `max`, `retri`.
 Parts are stemmed, so that "where is it retried" finds `retry()`. Pure: knows no file, no store.
 
-Source: docstring and commit search measured on four lexical rankers (LOG.md, 2026-11-20): split +
+Source: docstring and commit search measured on five lexical rankers (LOG.md, 2026-11): split +
 whole + stem, the name counted twice, is the best of them.
 """
 

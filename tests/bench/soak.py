@@ -22,7 +22,7 @@ N_CTX = 2048
 
 
 async def soak(path: Path, sizes: Sizes, tokens: Tokens) -> dict[str, float]:
-    """Requests without an answer, and memory after all of them against after a tenth."""
+    """Requests without an answer, and memory after all of them against after a quarter."""
     with served(path, n_ctx=N_CTX) as engine:
         shared, n_each = tokens(512), sizes.soak // N_CLIENTS
         async with contextlib.AsyncExitStack() as stack:
