@@ -214,4 +214,13 @@ class Embedder(Protocol):
         """Length of a vector."""
 
     def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
-        """Unit vectors, shape (len(texts), n_dims). Called on a worker thread, not on the loop."""
+        """Unit vectors of places, shape (len(texts), n_dims). Called on a thread, not on the loop.
+
+        Raises: ModelError
+        """
+
+    def embed_query(self, text: str) -> "NDArray[np.float32]":
+        """The unit vector of a question, shape (n_dims,); some models read questions otherwise.
+
+        Raises: ModelError
+        """
