@@ -7,14 +7,14 @@ import asyncio
 import platform
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lsp_assist
 from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.config import Settings
 from lsp_assist.errors import BadInput
-from lsp_assist.flows import Asked, Done, Event, Step, Text, question
+from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.llm import Message, Model, Sampling, Segment
 from lsp_assist.models import open_model
@@ -103,9 +103,13 @@ class Assistant:
         if note := await self.workspace.freshness():
             yield Step(note)
         try:
-            async with aclosing(question.answer(self._workbench(), path, asked)) as events:
+            answer = question.answer(self._workbench(), chat.opening, path, asked)
+            async with aclosing(answer) as events:
                 async for event in events:
                     match event:
+                        case Opened():
+                            begun = self._chats.get(asked.chat_id, chat)
+                            self._chats[asked.chat_id] = replace(begun, opening=event.messages)
                         case Asked():
                             message = event.message
                         case Text():
