@@ -13,14 +13,28 @@ from pathlib import Path
 import lsp_assist
 from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.config import Settings
+from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.errors import BadInput
 from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, question
+from lsp_assist.flows.openings import Openings
+from lsp_assist.flows.preview import Preview, preview
 from lsp_assist.flows.question import Question, Selection
-from lsp_assist.llm import Message, Model, Sampling, Segment
+from lsp_assist.flows.speeds import Estimate, Speeds
+from lsp_assist.flows.warm import Warmed, Warmer
+from lsp_assist.llm import Message, Model, Sampling, Segment, Tells
 from lsp_assist.models import open_model
 from lsp_assist.workspace import IndexStatus, Workspace
 
-__all__ = ["Assistant", "ModelStatus", "Question", "Selection", "Status"]
+__all__ = [
+    "Assistant",
+    "Estimate",
+    "ModelStatus",
+    "Preview",
+    "Question",
+    "Selection",
+    "Status",
+    "Warmed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,7 @@ class Assistant:
         *,
         model: Model | None = None,
         workspace: Workspace | None = None,
+        warmer: Warmer | None = None,
     ) -> None:
         self.settings = settings
         self.workspace = workspace or Workspace(settings, roots)
@@ -66,6 +81,10 @@ class Assistant:
             (model, "chosen by the caller") if model else open_model(settings)
         )
         self._chats: dict[str, Chat] = {}
+        self._counts = TokenCounts(self._model.count)
+        self._openings = Openings()
+        self._warmer = warmer or Warmer()
+        self._speeds = Speeds(settings.places.cache / "speeds.json")
 
     async def start(self) -> None:
         """Open what is on disk of every workspace folder. Reads no workspace file.
@@ -76,6 +95,8 @@ class Assistant:
 
     async def close(self) -> None:
         """Stop what runs, keep what was indexed, free the model. Idempotent."""
+        await self._warmer.close()
+        self._speeds.close()
         await self.workspace.close()
         await self._model.close()
 
@@ -100,6 +121,7 @@ class Assistant:
         message: Message | None = None
         parts: list[str] = []
         status: TurnStatus = "error"
+        self._warmer.give_way()
         if note := await self.workspace.freshness():
             yield Step(note)
         try:
@@ -116,6 +138,7 @@ class Assistant:
                             parts.append(event.text)
                         case Done():
                             status = "done"
+                            self._speeds.heard(event.usage)
                             self._keep(asked, parent_id, message, parts, status)
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
@@ -124,6 +147,43 @@ class Assistant:
         finally:
             if status != "done":
                 self._keep(asked, parent_id, message, parts, status)
+
+    async def warm(self, asked: Question) -> Warmed:
+        """Have the model read what this question would be asked with; see `flows.warm`.
+
+        Raises: BadInput, ModelError, IndexUnusable
+        """
+        opening, path = self._branch(asked.chat_id, asked.parent_turn_id)
+        await self.workspace.freshness()
+        bench = self._workbench()
+        return await self._warmer.warm(bench, opening, path, asked, self._speeds.heard)
+
+    async def warm_after(self, chat_id: str, turn_id: str) -> Warmed:
+        """Have the model read the end of a reply, up to where the next question begins.
+
+        Raises: UnknownTurn, ModelError
+        """
+        opening, path = self._branch(chat_id, turn_id)
+        return await self._warmer.after_reply(self._workbench(), opening, path, chat_id)
+
+    async def context(self, asked: Question) -> tuple[Preview, Estimate]:
+        """What the question would be asked with, and what that would take.
+
+        Raises: BadInput, ModelError, IndexUnusable
+        """
+        opening, path = self._branch(asked.chat_id, asked.parent_turn_id)
+        await self.workspace.freshness()
+        found = await preview(self._workbench(), opening, path, asked)
+        n_warm = await self._model.n_warm(found.prompt) if isinstance(self._model, Tells) else None
+        return found, self._speeds.estimate(self._model.name, found.n_tokens, n_warm)
+
+    def _branch(self, chat_id: str, turn_id: str | None) -> tuple[tuple[Message, ...], list[Turn]]:
+        """What a question after this turn, or after the last one, would follow.
+
+        Raises: UnknownTurn
+        """
+        chat = self._chats.get(chat_id, Chat(chat_id))
+        return chat.opening, chat.path(turn_id or chat.last_turn_id())
 
     async def status(self) -> Status:
         """What is there, and how it is."""
@@ -146,7 +206,14 @@ class Assistant:
         sampling = Sampling(temperature=model.temperature, max_tokens=model.max_tokens)
         workspace = self.workspace
         return question.Workbench(
-            self._model, sampling, self._route, workspace.find, workspace.symbol_at
+            self._model,
+            sampling,
+            self._route,
+            workspace.find,
+            workspace.symbol_at,
+            workspace,
+            self._counts,
+            self._openings,
         )
 
     def _keep(

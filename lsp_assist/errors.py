@@ -76,10 +76,14 @@ class ModelUnavailable(ModelError):
 class ContextTooLong(ModelError):
     """A prompt has more tokens than the context window holds."""
 
-    def __init__(self, n_tokens: int, n_ctx: int) -> None:
+    def __init__(
+        self,
+        n_tokens: int,
+        n_ctx: int,
+        remedy: str = "ask with less context, or raise `model.n_ctx`",
+    ) -> None:
         super().__init__(
-            f"The prompt has {n_tokens:,} tokens and the context window holds {n_ctx:,}; "
-            "ask with less context, or raise `model.n_ctx`."
+            f"The prompt has {n_tokens:,} tokens and the context window holds {n_ctx:,}; {remedy}."
         )
         self.n_tokens = n_tokens
         self.n_ctx = n_ctx

@@ -9,16 +9,19 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event as ThreadEvent
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
+from lsp_assist.codebase.store import StoredSymbol
+from lsp_assist.codebase.uncommitted import uncommitted_diff
 from lsp_assist.config import Settings
+from lsp_assist.context.code import FileKey, ProjectFile
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
 
@@ -48,6 +51,13 @@ class IndexStatus:
     """Of the running refresh, in files; 0 when none runs."""
 
 
+@runtime_checkable
+class _Ranked(Protocol):
+    def activity(self) -> Mapping[str, float]: ...
+    def file_ranks(self, seeds: Mapping[str, float]) -> dict[str, float]: ...
+    def closure(self, path: str, start_line: int, end_line: int) -> list[Passage]: ...
+
+
 class Workspace:
     """Owns the indexes and the open documents of one server or command.
 
@@ -65,6 +75,9 @@ class Workspace:
         self._ready: set[Path] = set()
         self._changed_files: set[Path] = set()
         self._overlaid: dict[str, Path] = {}
+        self._digests: dict[FileKey, str] = {}
+        self._edited: dict[FileKey, int] = {}
+        self._n_edits = 0
         self._refreshed_at = float("-inf")
         self._refreshing: asyncio.Task[Refreshed] | None = None
         self._reporters: list[Callable[[Progress], None]] = []
@@ -199,6 +212,85 @@ class Workspace:
             return None
         lines = selection.start_line, selection.end_line
         return await self._on_thread(index.symbol_at, selection.path, *lines)
+
+    # Reading code, as `context.code.Code`
+
+    async def files(self) -> list[ProjectFile]:
+        """Every file that may be shown, with what is known of how often it changes."""
+        await self._open_indexes()
+        found = await self._on_thread(self._files)
+        self._notice(found)
+        return [replace(file, edited=self._edited.get(file.key, 0)) for file in found]
+
+    async def texts(self, keys: Sequence[FileKey]) -> Mapping[FileKey, str]:
+        """Texts as they stand now, without those of files that are gone."""
+
+        def read() -> dict[FileKey, str]:
+            found = ((key, index.text_of(key.path)) for key, index in self._indexed(keys))
+            return {key: text for key, text in found if text is not None}
+
+        return await self._on_thread(read)
+
+    async def symbols(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
+        """Symbols in the order of the outlines."""
+
+        def read() -> dict[FileKey, Sequence[StoredSymbol]]:
+            return {key: index.symbols_of(key.path) for key, index in self._indexed(keys)}
+
+        return await self._on_thread(read)
+
+    async def ranks(self, seeds: Mapping[FileKey, float]) -> Mapping[FileKey, float]:
+        """How much each file matters, seen from the seeds; from everywhere without them."""
+        return await self._on_thread(self._ranks, seeds)
+
+    async def closure(self, key: FileKey, start_line: int, end_line: int) -> Sequence[Passage]:
+        """Definitions of what is used between these lines, both included."""
+        index: object = self._indexes.get(Path(key.root))
+        if not isinstance(index, _Ranked):
+            return ()
+        return await self._on_thread(index.closure, key.path, start_line, end_line)
+
+    async def uncommitted(self) -> str:
+        """What git has not committed yet, of all folders."""
+        diffs = [await self._on_thread(uncommitted_diff, root) for root in self._roots]
+        return "\n".join(diff for diff in diffs if diff)
+
+    def _files(self) -> list[ProjectFile]:
+        found: list[ProjectFile] = []
+        for root, index in sorted(self._indexes.items()):
+            activity = index.activity() if isinstance(index, _Ranked) else {}
+            for file in index.files():
+                key = FileKey(str(root), file.path)
+                facts = file.language, file.digest, file.n_bytes, file.n_lines
+                often = activity.get(file.path, 0.0)
+                # Unsaved text was edited just now, also before anybody looked.
+                edited = int(file.is_unsaved)
+                found.append(ProjectFile(key, *facts, often, edited, file.is_open))
+        return found
+
+    def _notice(self, files: Sequence[ProjectFile]) -> None:
+        """Note which files have another text than when they were looked at last."""
+        for file in files:
+            before = self._digests.get(file.key)
+            is_new_edit = file.edited and file.key not in self._edited
+            if is_new_edit or (before is not None and before != file.digest):
+                self._n_edits += 1
+                self._edited[file.key] = self._n_edits
+        self._digests = {file.key: file.digest for file in files}
+
+    def _ranks(self, seeds: Mapping[FileKey, float]) -> dict[FileKey, float]:
+        found: dict[FileKey, float] = {}
+        for root, index in self._indexes.items():
+            own = {key.path: weight for key, weight in seeds.items() if key.root == str(root)}
+            if own or not seeds:
+                ranks = index.file_ranks(own) if isinstance(index, _Ranked) else {}
+                found |= {FileKey(str(root), path): rank for path, rank in ranks.items()}
+        return found
+
+    def _indexed(self, keys: Sequence[FileKey]) -> Iterator[tuple[FileKey, Index]]:
+        for key in keys:
+            if (index := self._indexes.get(Path(key.root))) is not None:
+                yield key, index
 
     async def status(self) -> tuple[IndexStatus, ...]:
         """The workspace folders and how their indexes are."""

@@ -14,19 +14,19 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from lsp_assist.backends.openai_wire import Connection, Json, Lost, Refused, Server
 from lsp_assist.errors import ModelUnavailable
-from lsp_assist.llm import Delta, Prompt, Sampling, Usage
+from lsp_assist.llm import Delta, Prompt, Sampling, Usage, WarmPriority
 
-__all__ = ["OpenAIModel", "Server", "WarmPriority"]
+__all__ = ["OpenAIModel", "Server"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-WarmPriority = Literal["typed_warm_up", "background_warm_up"]
+_DEFAULT = Sampling()
 
 CHARS_PER_TOKEN = 3.0  # fewer than code has: an estimate must not overflow a window
 _NOT_THERE = (400, 404, 405, 422, 501)
@@ -83,19 +83,21 @@ class OpenAIModel:
         self,
         prompt: Prompt,
         *,
+        sampling: Sampling = _DEFAULT,
         priority: WarmPriority = "background_warm_up",
         speculative: bool = False,
     ) -> Usage:
         """Has the prompt read and nothing answered, and tells what that took.
 
-        `speculative`: an engine also samples the first tokens, for a question that is complete.
+        `speculative`: an engine also samples the first tokens, for a question that is complete and
+        will be asked with this `sampling`, its seed included.
 
         Raises: ContextTooLong, ModelFileError, ModelUnavailable
         """
         started = time.perf_counter()
 
         async def ask(connection: Connection, n_tokens: int) -> Json:
-            said = _said(connection.server, prompt, Sampling(max_tokens=n_tokens))
+            said = _said(connection.server, prompt, replace(sampling, max_tokens=n_tokens))
             if connection.server.takes_llama_keys:
                 said |= {"priority": priority, "speculative": speculative}
             return await connection.posted("/v1/chat/completions", said)

@@ -15,8 +15,9 @@ from typing import TypedDict
 from lsp_assist.codebase import files, graph, ingest, lexical, ranking, reading
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.files import FileEntry
 from lsp_assist.codebase.ignore_files import user_ignore_file
-from lsp_assist.codebase.overlays import Overlays
+from lsp_assist.codebase.overlays import Overlay, Overlays
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
@@ -31,7 +32,7 @@ from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
 
-__all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
+__all__ = ["FileSummary", "Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,21 @@ class Passage:
     summary: str = ""
     callers: tuple[StoredSymbol, ...] = ()
     callees: tuple[StoredSymbol, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSummary:
+    """A file that is in the index, without its text. Unsaved text counts."""
+
+    path: str
+    language: str
+    digest: str
+    """Names its text, see `ingest.text_digest`."""
+    n_bytes: int
+    n_lines: int
+    is_open: bool = False
+    is_unsaved: bool = False
+    """Whether an editor has another text than the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +297,36 @@ class Index:
         hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
         return _described(view, hit, ingest.language_name(path), "", start_line, symbol)
 
+    # Reading whole files, for whoever shows them
+
+    def files(self) -> list[FileSummary]:
+        """Every file that is in the index, by path. O(files); reads no text from disk."""
+        overlays = self._overlays.fresh()
+        files: dict[str, FileSummary] = {}
+        for path, n_bytes, digest, language, n_lines in self._store.files():
+            if path not in overlays:
+                files[path] = FileSummary(path, language, digest, n_bytes, n_lines)
+            else:
+                files[path] = _open_file(overlays[path], digest)
+        unsaved = overlays.keys() - files.keys()
+        files |= {path: _open_file(overlays[path], "") for path in unsaved}
+        return [files[path] for path in sorted(files)] if unsaved else list(files.values())
+
+    def text_of(self, path: str) -> str | None:
+        """A file's text as the user sees it; None for one that is gone or is not in the index."""
+        overlay = self._overlays.fresh().get(path)
+        if overlay is not None:
+            return overlay.text
+        contents = reading.read(self.root / path, self._settings.max_file_bytes)
+        return None if isinstance(contents, reading.Skipped) else contents.text
+
+    def symbols_of(self, path: str) -> Sequence[StoredSymbol]:
+        """A file's symbols as the user sees it, in the order of its outline."""
+        return self._view().symbols_of(path)
+
     # Reading files
 
-    def _keep(self, entries: Sequence[files.FileEntry], known: dict[str, FileRecord]) -> int:
+    def _keep(self, entries: Sequence[FileEntry], known: dict[str, FileRecord]) -> int:
         """Put these files into the store; returns how many were left out.
 
         A file whose text is as before is only noted, as after a branch switch and back.
@@ -377,11 +420,24 @@ def _described(
     )
 
 
+def _open_file(overlay: Overlay, saved_digest: str) -> FileSummary:
+    file, digest = overlay.file, ingest.text_digest(overlay.text)
+    return FileSummary(
+        file.path,
+        file.language,
+        digest,
+        len(overlay.text.encode("utf-8", "surrogatepass")),
+        file.n_lines,
+        is_open=True,
+        is_unsaved=digest != saved_digest,
+    )
+
+
 def _no_symbol(chunk: Candidate) -> StoredSymbol:
     """What stands for a symbol where a chunk is about none."""
     return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
 
 
-def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
+def _batches(entries: Sequence[FileEntry], size: int) -> Iterator[Sequence[FileEntry]]:
     for start in range(0, len(entries), size):
         yield entries[start : start + size]

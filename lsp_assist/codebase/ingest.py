@@ -11,7 +11,16 @@ from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
 from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
 
-__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
+__all__ = [
+    "digest",
+    "indexed",
+    "is_wanted",
+    "is_within",
+    "language_name",
+    "left_out",
+    "may_refer",
+    "text_digest",
+]
 
 
 def is_wanted(name: str) -> bool:
@@ -47,10 +56,12 @@ def is_within(symbol: StoredSymbol, start_line: int, end_line: int) -> bool:
 
 def digest(contents: reading.Contents | reading.Skipped) -> str:
     """Names a file's text; empty for one that is left out."""
-    if isinstance(contents, reading.Skipped):
-        return ""
-    text = contents.text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    return "" if isinstance(contents, reading.Skipped) else text_digest(contents.text)
+
+
+def text_digest(text: str) -> str:
+    """Names a text: the same wherever a file with this text is, saved or not."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def left_out(path: str, record: FileRecord) -> IndexedFile:

@@ -204,6 +204,12 @@ class Store:
         rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
         return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
 
+    def files(self) -> list[tuple[str, int, str, str, int]]:
+        """Path, size in bytes, hash, language and lines of every file that is in, by path."""
+        return self._read(
+            "SELECT path, size, hash, language, n_lines FROM files WHERE hash != '' ORDER BY path"
+        )
+
     def counts(self) -> Counts:
         """How much is in the index."""
         rows = self._read(

@@ -37,14 +37,22 @@ def test_each_prompt_of_a_branch_extends_the_one_before(
     assert rendered(last).startswith(before)
 
 
-def test_the_question_comes_last_and_the_mode_just_before_it() -> None:
-    piece = prompt.hit_segment(SOURCE, "python", "x = 1\n", 9, SymbolFacts("method", "", ""))
-    message = prompt.question_message((piece,), modes.instructions("fix"), "  why?  ")
-    assert [segment.kind for segment in message.segments] == ["hit", "mode", "question"]
-    assert message.text.endswith("\n\nwhy?")
-    assert message.text.startswith(
-        "Excerpt: src/a.py:10-12 (Retry.increment)\n```python\nx = 1\n```\n"
-    )
+def test_what_is_typed_stands_behind_all_that_is_known_and_before_what_is_found_for_it() -> None:
+    """So that it can be read while it is typed, and more words take nothing back."""
+    piece = prompt.selection_segment(SOURCE, "python", "x = 1\n")
+    hit = prompt.hit_segment(SOURCE, "python", "y = 2\n", 9, SymbolFacts("method", "", ""))
+    typed = prompt.question_message((piece,), modes.instructions("fix"), "  why ")
+    asked = prompt.question_message((piece,), modes.instructions("fix"), "  why?  ", (hit,))
+    assert [segment.kind for segment in typed.segments] == ["selection", "mode", "question"]
+    assert typed.text.startswith("Selected: src/a.py:10-12 (Retry.increment)\n```python\nx = 1\n")
+    assert asked.text.startswith(typed.text)
+    assert "Excerpt: src/a.py:10-12 (Retry.increment)\n```python\ny = 2\n```\n" in asked.text
+    assert asked.text.index("why?") < asked.text.index("Excerpt")
+
+
+def test_a_piece_knows_where_the_lines_of_its_file_stand() -> None:
+    for text in ("x = 1\n", "a\nb\n\n", "```\nfenced\n```"):
+        assert prompt.selection_segment(SOURCE, "python", text).quoted == text.rstrip()
 
 
 def test_the_system_text_knows_no_mode() -> None:
