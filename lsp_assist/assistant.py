@@ -37,6 +37,12 @@ __all__ = [
 ]
 
 
+REWRITES = (
+    "The chat template of this model rewrites earlier turns: a chat is read again from where it "
+    "does."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """The model that answers."""
@@ -140,6 +146,9 @@ class Assistant:
                             status = "done"
                             self._speeds.heard(event.usage)
                             self._keep(asked, parent_id, message, parts, status)
+                            opening, path = self._branch(asked.chat_id, asked.turn_id)
+                            bench = self._workbench()
+                            self._warmer.after_reply(bench, opening, path, asked.chat_id)
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
             status = "cancelled"
@@ -148,7 +157,7 @@ class Assistant:
             if status != "done":
                 self._keep(asked, parent_id, message, parts, status)
 
-    async def warm(self, asked: Question) -> Warmed:
+    async def warm(self, asked: Question, after_s: float = 0.0) -> Warmed:
         """Have the model read what this question would be asked with; see `flows.warm`.
 
         Raises: BadInput, ModelError, IndexUnusable
@@ -156,15 +165,7 @@ class Assistant:
         opening, path = self._branch(asked.chat_id, asked.parent_turn_id)
         await self.workspace.freshness()
         bench = self._workbench()
-        return await self._warmer.warm(bench, opening, path, asked, self._speeds.heard)
-
-    async def warm_after(self, chat_id: str, turn_id: str) -> Warmed:
-        """Have the model read the end of a reply, up to where the next question begins.
-
-        Raises: UnknownTurn, ModelError
-        """
-        opening, path = self._branch(chat_id, turn_id)
-        return await self._warmer.after_reply(self._workbench(), opening, path, chat_id)
+        return await self._warmer.warm(bench, opening, path, asked, self._speeds.heard, after_s)
 
     async def context(self, asked: Question) -> tuple[Preview, Estimate]:
         """What the question would be asked with, and what that would take.
@@ -174,8 +175,12 @@ class Assistant:
         opening, path = self._branch(asked.chat_id, asked.parent_turn_id)
         await self.workspace.freshness()
         found = await preview(self._workbench(), opening, path, asked)
-        n_warm = await self._model.n_warm(found.prompt) if isinstance(self._model, Tells) else None
-        return found, self._speeds.estimate(self._model.name, found.n_tokens, n_warm)
+        n_warm, is_append_only = None, True
+        if isinstance(self._model, Tells):
+            n_warm = await self._model.n_warm(found.prompt)
+            is_append_only = await self._model.is_append_only() is not False
+        estimate = self._speeds.estimate(self._model.name, found.n_tokens, n_warm)
+        return found, estimate if is_append_only else replace(estimate, note=REWRITES)
 
     def _branch(self, chat_id: str, turn_id: str | None) -> tuple[tuple[Message, ...], list[Turn]]:
         """What a question after this turn, or after the last one, would follow.

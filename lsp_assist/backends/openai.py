@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 
 from lsp_assist.backends.openai_wire import Connection, Json, Lost, Refused, Server
 from lsp_assist.errors import ModelUnavailable
-from lsp_assist.llm import Delta, Prompt, Sampling, Usage, WarmPriority
+from lsp_assist.llm import Delta, Message, Prompt, Sampling, Segment, Usage, WarmPriority
 
 __all__ = ["OpenAIModel", "Server"]
 
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DEFAULT = Sampling()
+_ANY = Prompt((Message("user", (Segment("question", "?"),)),))
 
 CHARS_PER_TOKEN = 3.0  # fewer than code has: an estimate must not overflow a window
 _NOT_THERE = (400, 404, 405, 422, 501)
@@ -161,6 +162,40 @@ class OpenAIModel:
         if self._window is None:
             self._window = await self._done(told)
         return self._window
+
+    async def n_warm(self, prompt: Prompt) -> int | None:
+        """How many tokens of the prompt our engine would not compute; None for other servers.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+        warmth = await self._warmth(prompt)
+        return None if warmth is None else _whole(warmth.get("n_warm"))
+
+    async def is_append_only(self) -> bool | None:
+        """Whether the chat template of our engine's model keeps what was read; None for others.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+        warmth = await self._warmth(_ANY)
+        found = None if warmth is None else warmth.get("is_append_only")
+        return found if isinstance(found, bool) else None
+
+    async def _warmth(self, prompt: Prompt) -> Json | None:
+        """What our engine says of a prompt; None where it is another server, or older."""
+
+        async def told(connection: Connection) -> Json | None:
+            if not connection.server.takes_llama_keys:
+                return None
+            said = _said(connection.server, prompt, _DEFAULT)
+            body = {name: said[name] for name in ("model", "messages")}
+            try:
+                return await connection.posted("/warmth", body)
+            except Refused as refused:
+                if refused.status not in _NOT_THERE:
+                    raise
+                return None
+
+        return await self._done(told)
 
     async def close(self) -> None:
         """Closes the connections; what runs ends."""

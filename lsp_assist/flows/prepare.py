@@ -45,6 +45,8 @@ ASSUMED_WINDOW = 8_192
 """Tokens, where a server does not tell."""
 _RESERVED_TOKENS = 256
 """For the question, while it is not known."""
+_AROUND_HITS = 24
+"""Tokens that stand around what is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ async def prepare(
     files = {file.key: file for file in listed}
     pack, note = None, ""
     if not opening:
-        pack, note = await _packed(bench, listed, int(free * PACK_SHARE), question)
+        n_system = await bench.counts.of_messages((prompt.SYSTEM,))
+        budget = min(int(free * PACK_SHARE), free - n_system - 2 * _RESERVED_TOKENS)
+        pack, note = await _packed(bench, listed, max(0, budget), question)
         opening = prompt.opening((), pack.segments)
     known = changes.shown([*opening, *(m for t in path for m in (t.question, t.reply))])
     n_before = await bench.counts.of_messages(prompt.build(opening, path, _EMPTY).messages)
@@ -193,7 +197,7 @@ async def complete(bench: Workbench, prepared: Prepared, question: Question) -> 
         free = prepared.free_tokens
         n_prompt = prepared.n_tokens
         share = int((free or ASSUMED_WINDOW) * PIECES_SHARE)
-        room = share if free is None else max(0, min(share, free - n_prompt - _RESERVED_TOKENS))
+        room = share if free is None else max(0, min(share, free - n_prompt - _AROUND_HITS))
     tray = Tray(bench.counts, room)
     fully = {key: told for key, told in prepared.known.items() if told.whole is not None}
     shown_now = {_key(s.source) for s in prepared.picked.pieces if s.source and s.level == "whole"}

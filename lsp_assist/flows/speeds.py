@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsp_assist.llm import Usage
@@ -27,12 +27,15 @@ _MAX_BYTES = 100_000
 class Estimate:
     """What a prompt would take. None is what nobody knows."""
 
+    model: str
     n_tokens: int
     n_warm: int | None
     seconds: float | None
     """To the first text; 0 for what is warm."""
     cost_usd: float | None = None
     """None where nothing is charged."""
+    note: str = ""
+    """What the user should know of the model, empty if there is nothing."""
 
     @property
     def n_cold(self) -> int:
@@ -61,9 +64,9 @@ class Speeds:
 
     def estimate(self, model: str, n_tokens: int, n_warm: int | None) -> Estimate:
         """What a prompt of so many tokens would take, so many of them warm."""
-        found = Estimate(n_tokens, n_warm, None)
+        found = Estimate(model, n_tokens, n_warm, None)
         speed = self._known().get(model)
-        return found if not speed else Estimate(n_tokens, n_warm, found.n_cold / speed)
+        return replace(found, seconds=found.n_cold / speed) if speed else found
 
     def close(self) -> None:
         """Keep what was learnt; idempotent."""

@@ -7,6 +7,8 @@ and no engine; a model that cannot be warmed says so.
 """
 
 import asyncio
+import functools
+import logging
 import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,9 +24,11 @@ from lsp_assist.flows.prepare import (
     prepare,
     sampling_of,
 )
-from lsp_assist.llm import Message, Prompt, Usage, Warmable, WarmPriority
+from lsp_assist.llm import Message, Prompt, Usage, Warmable
 
 __all__ = ["REPLACED", "Warmed", "Warmer", "whole_words"]
+
+logger = logging.getLogger(__name__)
 
 TYPED_AFTER_S = 0.12
 """A pause in typing that is worth a warm-up."""
@@ -65,33 +69,31 @@ class Warmer:
         path: Sequence[Turn],
         question: Question,
         told: Callable[[Usage], None] = lambda _: None,
+        after_s: float = 0.0,
     ) -> Warmed:
         """Have read what the question would be asked with; ends when it is, or was replaced.
 
-        `told` hears what each step took. Cancelling this stops the work.
+        Begins after `after_s`. `told` hears what each step took. Cancelling this stops the work.
 
         Raises: BadInput, ModelError
         """
         if not isinstance(bench.model, Warmable):
             return Warmed(reason=f"{bench.model.name} keeps nothing that could be warmed")
         is_typing = self._stop(question.chat_id, REPLACED)
-        pause_s = self._typed_after_s if is_typing else 0.0
+        pause_s = max(after_s, self._typed_after_s if is_typing else 0.0)
         work = self._warm(bench, bench.model, (opening, path, question), pause_s, told)
         return await self._run(question.chat_id, work)
 
-    async def after_reply(
+    def after_reply(
         self, bench: Workbench, opening: Sequence[Message], path: Sequence[Turn], chat_id: str
-    ) -> Warmed:
-        """Have read the end of a reply, up to where the next question begins.
-
-        Raises: ModelError
-        """
-        if not isinstance(bench.model, Warmable):
-            return Warmed(reason=f"{bench.model.name} keeps nothing that could be warmed")
-        if chat_id in self._running:  # what is typed meanwhile has read this end as well
-            return Warmed(reason=REPLACED)
+    ) -> None:
+        """Have read, in the background, the end of a reply up to where the next question begins."""
+        if not isinstance(bench.model, Warmable) or chat_id in self._running:
+            return  # what is typed by now has this end before it
         asked = prompt.build(opening, path, Message("user", ()))
-        return await self._run(chat_id, _read(bench.model, asked, "background_warm_up"))
+        task = asyncio.ensure_future(_read(bench.model, asked))
+        self._running[chat_id] = task
+        task.add_done_callback(functools.partial(self._ended, chat_id))
 
     def give_way(self) -> None:
         """Stop all warm-ups: a question comes. What they have read stays read."""
@@ -128,6 +130,13 @@ class Warmer:
             if self._running.get(chat_id) is task:
                 del self._running[chat_id]
         return Warmed(reason=reason) if task.cancelled() else task.result()
+
+    def _ended(self, chat_id: str, task: asyncio.Task[Warmed]) -> None:
+        self._stopped.pop(task, None)
+        if self._running.get(chat_id) is task:
+            del self._running[chat_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("The end of a reply was not warmed: %s", error)
 
     async def _warm(
         self,
@@ -175,6 +184,6 @@ def _typed(prepared: Prepared, question: Question, words: str) -> Message:
     return prompt.question_message(pieces, modes.instructions(question.mode), words)
 
 
-async def _read(model: Warmable, asked: Prompt, priority: WarmPriority) -> Warmed:
-    usage = await model.warm(asked, priority=priority)
+async def _read(model: Warmable, asked: Prompt) -> Warmed:
+    usage = await model.warm(asked, priority="background_warm_up")
     return Warmed(usage.prompt_tokens, usage.cached_tokens, usage.total_ms)

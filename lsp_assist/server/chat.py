@@ -16,9 +16,9 @@ from lsp_assist.errors import AssistError, BadInput
 from lsp_assist.flows import Done, Step, Text
 from lsp_assist.llm import Source, Usage
 from lsp_assist.server import places
+from lsp_assist.server.asking import question_of
 from lsp_assist.server.protocol import (
     EVENT,
-    AskParams,
     AskResult,
     CancelParams,
     Empty,
@@ -70,21 +70,8 @@ class Turns:
 
         Raises: BadInput
         """
-        asked = structure(AskParams, params)
-        selected = asked.context.selection
-        question = Question(
-            text=asked.text,
-            chat_id=asked.chat_id,
-            turn_id=asked.turn_id,
-            parent_turn_id=asked.parent_turn_id,
-            mode=asked.mode,
-            selection=places.selection(
-                assistant, encoding, selected.uri, selected.range, field="context.selection"
-            )
-            if selected
-            else None,
-        )
-        emit = send_events(self._connection, asked.chat_id, asked.turn_id)
+        question = question_of(assistant, encoding, params)
+        emit = send_events(self._connection, question.chat_id, question.turn_id)
         turn = self.start(assistant, question, emit)
         reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 

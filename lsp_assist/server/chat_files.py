@@ -94,17 +94,23 @@ class ChatFiles:
         """
         if path in self._running:
             raise BadInput("The reply is still coming; send when it has ended.", field="uri")
+        question = self.typed(path)
+        if question is None:
+            raise BadInput("There is no question below the last heading.", field="uri")
+        self._start(path, question, is_shown=True)
+        return CommandResult(question.chat_id, question.turn_id, path.as_uri())
+
+    def typed(self, path: Path) -> Question | None:
+        """The question below the last heading, as it would be sent now."""
         pending = self.pending(path)
         if pending is None:
-            raise BadInput("There is no question below the last heading.", field="uri")
-        question = Question(
+            return None
+        return Question(
             text=pending.text,
             chat_id=path.stem,
             turn_id=str(uuid.uuid4()),
             selection=self._selection(pending.quote),
         )
-        self._start(path, question, is_shown=True)
-        return CommandResult(question.chat_id, question.turn_id, path.as_uri())
 
     def cancel(self, path: Path) -> None:
         """Stop the reply that is being written into the document, if one is."""

@@ -19,6 +19,7 @@ from lsp_assist.errors import BadInput
 __all__ = [
     "ASK",
     "CANCEL",
+    "CONTEXT",
     "EVENT",
     "EVENTS",
     "EXPERIMENTAL",
@@ -26,12 +27,14 @@ __all__ = [
     "SEARCH",
     "STATUS",
     "VERSION",
+    "WARM",
     "AskParams",
     "AskResult",
     "CancelParams",
     "CommandArgument",
     "CommandResult",
     "Context",
+    "ContextResult",
     "Empty",
     "Ended",
     "ErrorInfo",
@@ -40,8 +43,12 @@ __all__ = [
     "Failed",
     "Found",
     "IndexInfo",
+    "LeftOutInfo",
     "ModelInfo",
+    "NoteContext",
+    "PieceInfo",
     "Position",
+    "ProblemContext",
     "Range",
     "Said",
     "SearchParams",
@@ -51,6 +58,7 @@ __all__ = [
     "StatusResult",
     "UsageInfo",
     "Used",
+    "WarmResult",
     "camel_case",
     "structure",
     "unstructure",
@@ -63,6 +71,8 @@ EXPERIMENTAL = {"lspAssist": {"version": VERSION}}
 the extension."""
 
 ASK = "assist/ask"
+WARM = "assist/warm"
+CONTEXT = "assist/context"
 CANCEL = "assist/cancel"
 SEARCH = "assist/search"
 STATUS = "assist/status"
@@ -100,10 +110,39 @@ class SelectionContext:
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemContext:
+    """What a compiler or a linter says of a place."""
+
+    uri: Annotated[str, ""]
+    range: Annotated[Range, ""]
+    message: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteContext:
+    """A text that is in no file."""
+
+    title: Annotated[str, ""]
+    text: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """What a question is about, beside its text."""
+    """What a question is about, beside its text.
+
+    Where nothing but a selection is said, the server picks by the size of the project.
+    """
 
     selection: Annotated[SelectionContext | None, "the selected code"] = None
+    files: Annotated[tuple[str, ...], "URIs of files of the workspace, to be shown whole"] = ()
+    buffers: Annotated[bool, "the open files of the workspace"] = False
+    tags: Annotated[bool, "definitions of what the selection, or the files, use"] = False
+    project: Annotated[bool, "the whole project, in a chat that begins; an error if too long"] = (
+        False
+    )
+    diff: Annotated[bool, "what git has not committed yet"] = False
+    diagnostics: Annotated[tuple[ProblemContext, ...], "problems to be shown"] = ()
+    text: Annotated[tuple[NoteContext, ...], "texts to be shown"] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +200,61 @@ class AskResult:
     usage: Annotated[UsageInfo, ""]
     sources: Annotated[tuple[SourceInfo, ...], "in the order shown"] = ()
     error: Annotated[ErrorInfo | None, "with status `error`"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmResult:
+    """What a warm-up did."""
+
+    tokens: Annotated[int, "of the prompt that is warm now"]
+    cached: Annotated[int, "of these, those that were warm before"]
+    ms: Annotated[float, "wall milliseconds, waiting for the words to rest included"]
+    reason: Annotated[str | None, "why less was done, left out if nothing is missing"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class PieceInfo:
+    """A part of the prompt."""
+
+    kind: Annotated[str, "`system`, `pack`, `selection`, `file`, `change`, `hit`, `question`, ..."]
+    level: Annotated[str, "`whole`, `part`, `touched`, `skeleton`, `line`; empty without a file"]
+    tokens: Annotated[int, ""]
+    why: Annotated[str, "why it is shown"]
+    uri: Annotated[str | None, "of its file"] = None
+    path: Annotated[str | None, "relative to its workspace folder"] = None
+    start_line: Annotated[int | None, "zero-based"] = None
+    end_line: Annotated[int | None, "included"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutInfo:
+    """A place that is not shown."""
+
+    path: Annotated[str, "relative to its workspace folder"]
+    start_line: Annotated[int, "zero-based"]
+    end_line: Annotated[int, "included"]
+    tokens: Annotated[int, "that it would have taken"]
+    why: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextResult:
+    """What a question would be asked with, and what that would take."""
+
+    model: Annotated[str, "the model that would answer"]
+    pieces: Annotated[tuple[PieceInfo, ...], "in the order of the prompt"]
+    tokens: Annotated[int, "of the prompt"]
+    history_tokens: Annotated[int, "of these, the turns before the question"]
+    cold: Annotated[int, "of `tokens`, those that would be computed"]
+    reason: Annotated[str, "why so much of the project is shown; empty for a chat that goes on"]
+    left_out: Annotated[tuple[LeftOutInfo, ...], "what did not fit, at most 100"]
+    n_left_out: Annotated[int, "how many did not fit"]
+    n_files_not_shown: Annotated[int, "files of the project that the chat does not begin with"]
+    note: Annotated[str, "what the user should know, empty if there is nothing"]
+    warm: Annotated[int | None, "of `tokens`, those in the cache; left out if unknown"] = None
+    seconds: Annotated[float | None, "to the first text, as measured before"] = None
+    cost_usd: Annotated[float | None, "left out where nothing is charged"] = None
+    window: Annotated[int | None, "tokens that the prompt may have, where there is a limit"] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +395,8 @@ class Failed:
 
 REQUESTS: dict[str, tuple[type, type]] = {
     ASK: (AskParams, AskResult),
+    WARM: (AskParams, WarmResult),
+    CONTEXT: (AskParams, ContextResult),
     CANCEL: (CancelParams, Empty),
     SEARCH: (SearchParams, SearchResult),
     STATUS: (Empty, StatusResult),
@@ -354,6 +450,15 @@ def _read(kind: Any, value: object, path: str) -> object:
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
     if dataclasses.is_dataclass(kind):
         return _read_object(cast("type", kind), value, path)
+    if get_origin(kind) is tuple:  # an array
+        if not isinstance(value, list):
+            raise _wrong(path, "an array")
+        inner = get_args(kind)[0]
+        return tuple(_read(inner, item, f"{path}[{n}]") for n, item in enumerate(value))
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise _wrong(path, "true or false")
+        return value
     if kind is int:
         if isinstance(value, float) and value.is_integer():  # 3.0 is the same number in JSON
             value = int(value)

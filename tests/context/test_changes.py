@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsp_assist.context import changes, levels, prompt
-from lsp_assist.llm import Message, Segment
+from lsp_assist.llm import Message, Segment, Source
 from tests.context.project import MemoryProject, key, key_file
 
 CODE = "".join(f"line {n} of a file that is long enough\n" for n in range(40))
@@ -77,7 +77,7 @@ def test_a_deleted_file_is_told_once_and_its_return_too() -> None:
 
 def test_an_excerpt_that_still_stands_is_not_shown_again_wherever_it_moved() -> None:
     text = "def f():\n    return 1\n"
-    part = prompt.selection_segment(levels.Source("a.py", 0, 1, "f", "/workspace"), "python", text)
+    part = prompt.selection_segment(Source("a.py", 0, 1, "f", "/workspace"), "python", text)
     part = dataclasses.replace(part, digest=key_file("a.py", text).digest)
     assert told([user(part)], "# a comment\n\n" + text) == []
     [anew] = told([user(part)], "# a comment\n\ndef f():\n    return 2\n")

@@ -3,6 +3,7 @@
 import pytest
 
 from lsp_assist.context import pick
+from lsp_assist.context.code import FileKey, ProjectFile
 from lsp_assist.context.pick import Note, Selection, Tray, Wanted
 from lsp_assist.errors import BadInput
 from tests.context.project import ROOT, MemoryProject, key, words
@@ -15,7 +16,7 @@ def project() -> MemoryProject:
     return MemoryProject({"a.py": CODE, "b.py": OTHER, "c.md": "# Title\n\nprose\n"}, b=0.5)
 
 
-async def files_of(code: MemoryProject) -> dict[pick.FileKey, pick.ProjectFile]:
+async def files_of(code: MemoryProject) -> dict[FileKey, ProjectFile]:
     return {file.key: file for file in await code.files()}
 
 
