@@ -20,7 +20,16 @@ from lsp_assist.codebase.store import (
 )
 from lsp_assist.codebase.symbols import Import
 
-__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
+__all__ = [
+    "digest",
+    "family",
+    "indexed",
+    "is_wanted",
+    "is_within",
+    "language_name",
+    "left_out",
+    "may_refer",
+]
 
 
 def is_wanted(name: str) -> bool:
@@ -39,10 +48,12 @@ def language_name(path: str) -> str:
 
 def may_refer(path: str, other: str) -> bool:
     """Whether code of one file can name what the other defines: both are in one language."""
-    return _family(language_name(path)) == _family(language_name(other))
+    return family(path) == family(other)
 
 
-def _family(language: str) -> str:
+def family(path: str) -> str:
+    """What the languages that name each other's symbols have in common, by one of their names."""
+    language = language_name(path)
     return _FAMILIES.get(language, language)
 
 
