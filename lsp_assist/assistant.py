@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from threading import Event as ThreadEvent
 from typing import ParamSpec, TypeVar
@@ -25,6 +26,7 @@ import lsp_assist
 from lsp_assist.chat.tree import Chat, Turn, TurnStatus
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
+from lsp_assist.codebase.store import StoredSymbol
 from lsp_assist.config import Settings
 from lsp_assist.errors import BadInput, SettingError, WorkspaceNotFound
 from lsp_assist.flows import Asked, Done, Event, Step, Text, question
@@ -259,6 +261,14 @@ class Assistant:
         await self._freshness()
         return await self._on_thread(self._search, query, limit)
 
+    async def symbols(self, query: str, limit: int = 100) -> list[tuple[Path, StoredSymbol]]:
+        """The symbols whose names fit what was typed, with their folders; the best of each first.
+
+        Raises: IndexUnusable
+        """
+        await self._freshness()
+        return await self._on_thread(self._symbols_like, query, limit)
+
     async def status(self) -> Status:
         """What is there, and how it is."""
         known = list(self._indexes.items())
@@ -376,6 +386,14 @@ class Assistant:
     def _search(self, query: str, limit: int) -> list[Hit]:
         hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _symbols_like(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        found = [
+            [(root, symbol) for symbol in index.symbols_like(query, limit)]
+            for root, index in list(self._indexes.items())
+        ]
+        in_turn = chain.from_iterable(zip_longest(*found))
+        return [one for one in in_turn if one is not None][:limit]
 
     def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from lsp_assist.codebase import ingest, ranking
 from lsp_assist.codebase.modules import Modules
-from lsp_assist.codebase.resolve import BELIEVED, Facts, Resolver, Target
+from lsp_assist.codebase.receivers import SELF, UNKNOWN
+from lsp_assist.codebase.resolve import BELIEVED, Facts, Resolver, Target, is_called_like
 from lsp_assist.codebase.store import StoredSymbol, Use
 from lsp_assist.codebase.symbols import CLASS_KINDS
 from lsp_assist.codebase.view import View
@@ -20,6 +21,7 @@ __all__ = ["Graph", "Moment", "callees", "callers", "closure", "tests_of"]
 MAX_RELATED = 5
 _MAX_USES = 4_000
 _MAX_TESTS = 50
+_MEMBERS = frozenset({"method", "constructor", "field"})
 _CALLABLE = frozenset({"function", "method", "constructor", "macro", *CLASS_KINDS})
 
 
@@ -193,19 +195,31 @@ def _uses_of(moment: Moment, symbol: StoredSymbol) -> Iterator[tuple[str, Use, T
     view, resolver = moment.view, moment.resolver
     wanted = {(symbol.path, symbol.ordinal)}
     names = [symbol.name]
-    if symbol.kind == "constructor":
+    family = ingest.family(symbol.path)
+    owner = None
+    if symbol.kind in _MEMBERS:
         owner = resolver.class_around(symbol.path, symbol.ordinal)
-        if owner is not None:
-            wanted.add((owner.path, owner.ordinal))
-            names.append(owner.name)
+    if symbol.kind == "constructor" and owner is not None:
+        wanted.add((owner.path, owner.ordinal))
+        names.append(owner.name)
+        owner = None
     for name in names:
         for path, use in _possible(view, name):
-            if not ingest.may_refer(path, symbol.path):
+            if ingest.family(path) != family or not _may_mean(use, symbol, owner):
                 continue
             for target in resolver.targets(path, use):
                 key = target.symbol.path, target.symbol.ordinal
                 if key in wanted and target.confidence >= BELIEVED:
                     yield path, use, target
+
+
+def _may_mean(use: Use, symbol: StoredSymbol, owner: StoredSymbol | None) -> bool:
+    """False for most of the uses of a common name, at the price of a glance."""
+    if use.receiver_type == UNKNOWN:
+        return owner is not None and is_called_like(use.receiver, owner.name)
+    if symbol.kind in ("function", "macro") and use.receiver:
+        return use.receiver.split(".", 1)[0] not in SELF
+    return True
 
 
 def _possible(view: View, name: str) -> Iterable[tuple[str, Use]]:

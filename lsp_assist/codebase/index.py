@@ -314,7 +314,7 @@ class Index:
         return self._linked().ranks(seeds)
 
     def related_files(self, path: str, limit: int) -> list[tuple[str, float]]:
-        """The files nearest to one, best first, with their shares of what ranks leave for others."""
+        """The files nearest to one, best first, with their shares of the rank left for others."""
         ranks = self.file_ranks({path: 1.0})
         ranks.pop(path, None)
         total = math.fsum(ranks.values()) or 1.0

@@ -5,6 +5,7 @@ Pure but for what it is given. Knows no store and no ranking.
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
@@ -51,6 +52,7 @@ def may_refer(path: str, other: str) -> bool:
     return family(path) == family(other)
 
 
+@lru_cache(maxsize=100_000)
 def family(path: str) -> str:
     """What the languages that name each other's symbols have in common, by one of their names."""
     language = language_name(path)

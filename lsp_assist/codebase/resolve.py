@@ -17,7 +17,7 @@ from lsp_assist.codebase.receivers import SELF, UNKNOWN
 from lsp_assist.codebase.store import StoredImport, StoredSymbol, Use
 from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS
 
-__all__ = ["BELIEVED", "Evidence", "Facts", "Resolver", "Target"]
+__all__ = ["BELIEVED", "Evidence", "Facts", "Resolver", "Target", "is_called_like"]
 
 BELIEVED = 0.5
 """Targets below are guesses. Source: LOG.md, the graph against jedi."""
@@ -33,7 +33,6 @@ Evidence = Literal[
 
 _MAX_DEPTH = 6
 _MAX_INCLUDES = 60
-_MAX_NAMED = 8
 # In these, a bare name that is neither defined in the file nor imported is the language's own.
 _IMPORTS_TELL = frozenset({"python", "javascript", "typescript", "tsx", "go", "rust", "java"})
 # What these import may be an item of a module, without saying so.
@@ -118,6 +117,7 @@ class Resolver:
         self._uses_in = uses_in
         self._chains: dict[tuple[str, int, str], _Thing | None] = {}
         self._bases: dict[tuple[str, int], tuple[StoredSymbol, ...]] = {}
+        self._guesses: dict[tuple[str, str, str], _Thing | None] = {}
         self._busy: set[tuple[str, int, str]] = set()
 
     def targets(self, path: str, use: Use) -> list[Target]:
@@ -403,28 +403,20 @@ class Resolver:
         return root not in facts.taken and facts.language not in ("go", "rust")
 
     def _guessed(self, path: str, use: Use) -> _Thing | None:
-        """A method by its name alone: likelier where the receiver is called like its type."""
-        named = [
-            symbol
-            for symbol in self._symbols_named(use.name)[: 4 * _MAX_NAMED]
-            if symbol.kind in ("method", "field") and ingest.may_refer(path, symbol.path)
-        ]
-        called = use.receiver.rpartition(".")[2].rstrip("()[]").strip("_").lower().replace("_", "")
-        for symbol in named[:_MAX_NAMED] if len(called) > 2 else ():
-            owner = self.class_around(symbol.path, symbol.ordinal)
-            if owner is not None and owner.name.lower().strip("_") == called:
-                return _Thing(symbol, 0.7, "name")
-        owners = {symbol.qualified_name for symbol in named}
-        if len(owners) != 1:
-            return None
-        owner = self.class_around(named[0].path, named[0].ordinal)
-        if owner is None or (named[0].path != path and not self._names(path, owner.name)):
-            return None
-        return _Thing(named[0], 0.4, "name")
+        """A method of a type that the receiver is called like: `session.get` for `Session`."""
+        key = ingest.family(path), use.receiver.rpartition(".")[2], use.name
+        if key not in self._guesses:
+            self._guesses[key] = self._called_like(*key)
+        return self._guesses[key]
 
-    def _names(self, path: str, name: str) -> bool:
-        facts = self.facts_of(path)
-        return name in facts.taken or name in facts.top
+    def _called_like(self, family: str, called: str, name: str) -> _Thing | None:
+        for symbol in self._symbols_named(name):
+            if symbol.kind not in ("method", "field") or ingest.family(symbol.path) != family:
+                continue
+            owner = self.class_around(symbol.path, symbol.ordinal)
+            if owner is not None and is_called_like(called, owner.name):
+                return _Thing(symbol, 0.7, "name")
+        return None
 
     def _only_one(self, path: str, name: str) -> _Thing | None:
         named = [
@@ -457,6 +449,12 @@ class Resolver:
         beside = [other for other in named if _module_name(other.path) == stem]
         for other in beside[:1] or (named if len(named) == 1 else []):
             yield Target(other, target.confidence, target.evidence)
+
+
+def is_called_like(receiver: str, name: str) -> bool:
+    """Whether a variable is called like a type: `self.http_session` like `HTTPSession`."""
+    called = receiver.rpartition(".")[2].rstrip("()[]").lower().replace("_", "")
+    return len(called) > 2 and called == name.lower().replace("_", "")
 
 
 def _is_top(facts: Facts, symbol: StoredSymbol) -> bool:
