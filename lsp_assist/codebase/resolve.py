@@ -264,9 +264,8 @@ class Resolver:
         root, *rest = expression.split(".")
         name = root.rstrip("()[]")
         if root in ("crate", "super") and self.facts_of(path).language == "rust":
-            module = StoredImport("::".join((root, *rest)), "", "", 0)
-            return self._imported(self.facts_of(path), module, depth + 1)
-        if name in SELF or root in _SUPER:
+            thing, rest = self._by_rust_path(path, expression, depth)
+        elif name in SELF or root in _SUPER:
             own = self.class_around(path, ordinal)
             if own is None:
                 return None
@@ -284,6 +283,17 @@ class Resolver:
             name = part.rstrip("()[]")
             thing = self._used(self._member(thing, name, depth + 1), part[len(name) :], depth)
         return thing
+
+    def _by_rust_path(
+        self, path: str, expression: str, depth: int
+    ) -> tuple[_Thing | None, list[str]]:
+        """What `crate::a::B` is, and the parts of the expression behind it."""
+        parts = expression.split(".")
+        n = next((at for at, part in enumerate(parts) if part[-1:] in ")]"), len(parts) - 1)
+        last = parts[n].rstrip("()[]")
+        wanted = StoredImport("::".join((*parts[:n], last)), "", "", 0)
+        thing = self._imported(self.facts_of(path), wanted, depth + 1)
+        return self._used(thing, parts[n][len(last) :], depth), parts[n + 1 :]
 
     def _used(self, thing: _Thing | None, suffix: str, depth: int) -> _Thing | None:
         """What calling it gives, or what it holds where it is not called."""
