@@ -34,6 +34,8 @@ def fit(query: str, name: str, qualified_name: str) -> float:
     wanted, lowered = "".join(last.split()).lower(), name.lower()
     if not wanted:
         return 0.1
+    if not _has_in_order(wanted, lowered):
+        return 0.0
     # Of two that fit alike, the one with less to it.
     brevity = 0.1 * len(wanted) / max(len(lowered), len(wanted))
     if lowered == wanted:
@@ -44,7 +46,7 @@ def fit(query: str, name: str, qualified_name: str) -> float:
         return 0.65 + brevity
     if wanted in lowered:
         return 0.5 + brevity
-    return 0.2 + brevity if _has_in_order(wanted, lowered) else 0.0
+    return 0.2 + brevity
 
 
 def _starts_words(wanted: str, words: list[str]) -> bool:
