@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from threading import Event as ThreadEvent
-from typing import ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import ParamSpec, TypeVar
 
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
@@ -49,13 +50,6 @@ class IndexStatus:
     n_done: int
     n_total: int
     """Of the running refresh, in files; 0 when none runs."""
-
-
-@runtime_checkable
-class _Ranked(Protocol):
-    def activity(self) -> Mapping[str, float]: ...
-    def file_ranks(self, seeds: Mapping[str, float]) -> dict[str, float]: ...
-    def closure(self, path: str, start_line: int, end_line: int) -> list[Passage]: ...
 
 
 class Workspace:
@@ -201,6 +195,14 @@ class Workspace:
         await self.freshness()
         return await self._on_thread(self._search, query, limit)
 
+    async def symbols(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        """The symbols whose names fit what was typed, with their folders; the best of each first.
+
+        Raises: IndexUnusable
+        """
+        await self.freshness()
+        return await self._on_thread(self._symbols_like, query, limit)
+
     async def find(self, query: str, limit: int) -> list[Passage]:
         """The best places for a query, best first, with their text as it stands now."""
         return await self._on_thread(self._passages, query, limit)
@@ -245,8 +247,8 @@ class Workspace:
 
     async def closure(self, key: FileKey, start_line: int, end_line: int) -> Sequence[Passage]:
         """Definitions of what is used between these lines, both included."""
-        index: object = self._indexes.get(Path(key.root))
-        if not isinstance(index, _Ranked):
+        index = self._indexes.get(Path(key.root))
+        if index is None:
             return ()
         return await self._on_thread(index.closure, key.path, start_line, end_line)
 
@@ -258,7 +260,7 @@ class Workspace:
     def _files(self) -> list[ProjectFile]:
         found: list[ProjectFile] = []
         for root, index in sorted(self._indexes.items()):
-            activity = index.activity() if isinstance(index, _Ranked) else {}
+            activity = index.activity()
             for file in index.files():
                 key = FileKey(str(root), file.path)
                 facts = file.language, file.digest, file.n_bytes, file.n_lines
@@ -283,7 +285,7 @@ class Workspace:
         for root, index in self._indexes.items():
             own = {key.path: weight for key, weight in seeds.items() if key.root == str(root)}
             if own or not seeds:
-                ranks = index.file_ranks(own) if isinstance(index, _Ranked) else {}
+                ranks = index.file_ranks(own)
                 found |= {FileKey(str(root), path): rank for path, rank in ranks.items()}
         return found
 
@@ -363,6 +365,14 @@ class Workspace:
     def _search(self, query: str, limit: int) -> list[Hit]:
         hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _symbols_like(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        found = [
+            [(root, symbol) for symbol in index.symbols_like(query, limit)]
+            for root, index in list(self._indexes.items())
+        ]
+        in_turn = chain.from_iterable(zip_longest(*found))
+        return [one for one in in_turn if one is not None][:limit]
 
     def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress
