@@ -233,7 +233,7 @@ class Workspace:
 
         return await self._on_thread(read)
 
-    async def symbols(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
+    async def outlines(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
         """Symbols in the order of the outlines."""
 
         def read() -> dict[FileKey, Sequence[StoredSymbol]]:

@@ -48,7 +48,7 @@ class Code(Protocol):
     async def texts(self, keys: Sequence[FileKey]) -> Mapping[FileKey, str]:
         """Texts as they stand now."""
 
-    async def symbols(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
+    async def outlines(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
         """Symbols in the order of the outlines."""
 
     async def ranks(self, seeds: Mapping[FileKey, float]) -> Mapping[FileKey, float]:

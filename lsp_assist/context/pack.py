@@ -143,7 +143,7 @@ async def _filled(
     left = budget_bytes
     for at in range(0, len(by_rank), _BATCH):
         batch = by_rank[at : at + _BATCH]
-        symbols = await code.symbols([file.key for file in batch])
+        symbols = await code.outlines([file.key for file in batch])
         n_before = len(chosen)
         for file in batch:
             segment = _fitting(file, symbols.get(file.key, ()), kind, left)

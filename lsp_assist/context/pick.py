@@ -236,7 +236,7 @@ async def near(
     if not about:
         return
     keys = [file.key for file in about]
-    texts, symbols = await code.texts(keys), await code.symbols(keys)
+    texts, symbols = await code.texts(keys), await code.outlines(keys)
     for file in about:
         if file.key not in texts:
             continue
@@ -250,7 +250,7 @@ async def near(
     ranks = await code.ranks(dict.fromkeys(keys, 1.0))
     others = sorted((k for k in ranks if k in files and ranks[k] > 0), key=lambda k: (-ranks[k], k))
     others = [key for key in others if key not in known and key not in keys][:MAX_NEIGHBOURS]
-    symbols = await code.symbols(others)
+    symbols = await code.outlines(others)
     for key in others:
         if not symbols.get(key):
             continue

@@ -313,7 +313,7 @@ async def _add_changes(
     if not keys:
         return
     present = [key for key in keys if key in files]
-    texts, symbols = await bench.code.texts(present), await bench.code.symbols(present)
+    texts, symbols = await bench.code.texts(present), await bench.code.outlines(present)
     for key in keys:
         told = changes.changed(
             known[key], key, files.get(key), texts.get(key), symbols.get(key, ())

@@ -61,7 +61,7 @@ class MemoryProject:
         self.n_reads += len(keys)
         return {k: self.contents[k.path] for k in keys if k.path in self.contents}
 
-    async def symbols(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
+    async def outlines(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
         """Symbols of those that are there."""
         return {k: self.outline(k.path) for k in keys if k.path in self.contents}
 
