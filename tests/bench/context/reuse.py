@@ -1,0 +1,158 @@
+"""How much of a prompt is read already: over a session, and in a new chat after edits."""
+
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lsp_assist.config import ModelSettings
+from lsp_assist.context import levels
+from lsp_assist.context.code import FileKey, ProjectFile
+from lsp_assist.context.pack import in_order
+from lsp_assist.context.tokens import TokenCounts
+from lsp_assist.llm import Usage
+from lsp_assist.models import engine_model
+from lsp_assist.workspace import Workspace
+from tests.bench.context.player import Player, opened
+from tests.bench.context.projects import commit, sized_project
+from tests.bench.served import served
+from tests.engine.tiny import make_model
+
+__all__ = ["new_chat_after_edits", "session_reuse"]
+
+N_CTX = 65_536
+CHARS_PER_TOKEN = 1.3
+"""Of the bench's vocabulary, which is small."""
+
+
+async def session_reuse(n_tokens: int) -> dict[str, float]:
+    """20 turns, 12 edits to 6 files, 3 forks, 2 modes, another model and back; no warm-up."""
+    usages: list[tuple[str, Usage]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "project")
+        files = sized_project(root, int(n_tokens * CHARS_PER_TOKEN), 24)
+        paths = {
+            name: make_model(Path(folder, f"{name}.gguf"), context_length=N_CTX, seed=seed)
+            for name, seed in (("one", 1), ("two", 2))
+        }
+        with served(paths["one"], n_ctx=N_CTX) as engine:
+            models = {
+                name: engine_model(
+                    path, replace(engine.settings, model=ModelSettings(path=path, n_ctx=N_CTX))
+                )
+                for name, path in paths.items()
+            }
+            async with opened(engine.settings, [root], models) as player:
+                await _play(player, files, usages)
+    later = [usage for _, usage in usages[1:]]
+    own = [usage for name, usage in usages[1:] if name == "one"]
+    return {
+        "context.session_reuse": _reuse(later),
+        "context.session_reuse_without_the_other_model": _reuse(own),
+        "context.session_prompt_tokens": float(usages[0][1].prompt_tokens),
+    }
+
+
+async def _play(player: Player, files: Sequence[Path], usages: list[tuple[str, Usage]]) -> None:
+    edited = [files[n] for n in (1, 5, 9, 13, 17, 21)]
+    n_edits = 0
+    for n in range(20):
+        if n in (6, 11, 16):
+            player.fork(len(player.path) - 2)
+        if n % 2 or n in (2, 8):
+            file = edited[n_edits % len(edited)]
+            lines = file.read_text("utf-8").split("\n")
+            lines.insert(10 + n, f"# edited in turn {n}")
+            player.write(file, "\n".join(lines))
+            n_edits += 1
+        mode = {4: "explain", 14: "refactor"}.get(n, "")
+        model = "two" if n == 12 else "one"
+        text = f"Question {n}: where is the part that turn {n} is about, and who calls it?"
+        usages.append((model, await player.ask(text, model, str(n), mode)))
+    assert n_edits == 12, n_edits
+
+
+def _reuse(usages: Sequence[Usage]) -> float:
+    return sum(u.cached_tokens for u in usages) / sum(u.prompt_tokens for u in usages)
+
+
+async def new_chat_after_edits(n_tokens: int, n_sessions: int) -> dict[str, float]:
+    """Tokens to read in a new chat after 10 edits: in the order of names against our order.
+
+    What is edited follows the history, as it does in real projects: the k-th most active file is
+    edited 1/k as often. Both orders are of the same files with the same texts.
+    """
+    chance = random.Random(7)  # a script
+    named = ours = 0
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "project")
+        files = sized_project(root, int(n_tokens * CHARS_PER_TOKEN), 40)
+        path = make_model(Path(folder, "m.gguf"), context_length=N_CTX)
+        _make_history(root, files, chance)
+        with served(path, n_ctx=N_CTX) as engine:
+            model = engine_model(path, engine.settings)
+            counts = TokenCounts(model.count)
+            for _ in range(n_sessions):
+                async with opened(engine.settings, [root], {}) as player:
+                    before = await _shown(player.workspace)
+                    for edit in range(10):
+                        file = _drawn(files, chance)
+                        player.write(file, file.read_text("utf-8") + f"# edit {edit}\n")
+                    await player.workspace.freshness()
+                    after = await _shown(player.workspace)
+                ours += await _n_new(
+                    in_order(_of(before)), in_order(_of(after)), before, after, counts
+                )
+                by_name = [sorted(_of(s), key=lambda f: f.key) for s in (before, after)]
+                named += await _n_new(by_name[0], by_name[1], before, after, counts)
+                commit(root)
+            await model.close()
+    return {"context.new_chat_after_edits_ratio": named / ours}
+
+
+_Shown = dict[FileKey, tuple[ProjectFile, str]]
+
+
+def _of(shown: _Shown) -> list[ProjectFile]:
+    return [file for file, _ in shown.values()]
+
+
+async def _shown(workspace: Workspace) -> _Shown:
+    files = await workspace.files()
+    texts = await workspace.texts([file.key for file in files])
+    return {file.key: (file, texts[file.key]) for file in files}
+
+
+async def _n_new(
+    old: Sequence[ProjectFile],
+    new: Sequence[ProjectFile],
+    before: _Shown,
+    after: _Shown,
+    counts: TokenCounts,
+) -> int:
+    """Tokens of the new pack behind what it has in common with the old one, by whole files."""
+    first = [levels.whole(f, before[f.key][1]).text for f in old]
+    second = [levels.whole(f, after[f.key][1]).text for f in new]
+    n_same = 0
+    while n_same < min(len(first), len(second)) and first[n_same] == second[n_same]:
+        n_same += 1
+    return sum(await counts.of_each(second[n_same:]))
+
+
+def _make_history(root: Path, files: list[Path], chance: random.Random) -> None:
+    import subprocess
+
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    commit(root)
+    for n in range(60):
+        for file in {_drawn(files, chance) for _ in range(2)}:
+            with file.open("a", encoding="utf-8") as out:
+                out.write(f"# commit {n}\n")
+        commit(root)
+
+
+def _drawn(files: Sequence[Path], chance: random.Random) -> Path:
+    """A file, the k-th of a fixed order with a weight of 1/k."""
+    order = sorted(files, key=lambda f: f.name[::-1])
+    return chance.choices(order, [1 / (k + 1) for k in range(len(order))])[0]
