@@ -216,6 +216,7 @@ class Assistant:
             self._route,
             workspace.find,
             workspace.symbol_at,
+            workspace.related,
             workspace,
             self._counts,
             self._openings,

@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
 
+MAX_RANKED = 16
+"""Rankings that are remembered: a warm-up asks for the same one at every key."""
+Ranks = Mapping[FileKey, float]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,6 +76,9 @@ class Workspace:
         self._digests: dict[FileKey, str] = {}
         self._edited: dict[FileKey, int] = {}
         self._n_edits = 0
+        self._n_looks = 0
+        """Raised whenever a look at the files finds something new."""
+        self._ranked: dict[tuple[int, tuple[tuple[FileKey, float], ...]], Ranks] = {}
         self._refreshed_at = float("-inf")
         self._refreshing: asyncio.Task[Refreshed] | None = None
         self._reporters: list[Callable[[Progress], None]] = []
@@ -207,6 +214,11 @@ class Workspace:
         """The best places for a query, best first, with their text as it stands now."""
         return await self._on_thread(self._passages, query, limit)
 
+    async def related(self, passage: Passage) -> Passage:
+        """The passage with who calls its symbol and whom it calls."""
+        index = self._indexes.get(passage.hit.root)
+        return passage if index is None else await self._on_thread(index.related, passage)
+
     async def symbol_at(self, selection: Selection) -> Passage | None:
         """The symbol that a selection is about; None outside of all."""
         index = self._indexes.get(Path(selection.root)) if selection.root else None
@@ -237,13 +249,23 @@ class Workspace:
         """Symbols in the order of the outlines."""
 
         def read() -> dict[FileKey, Sequence[StoredSymbol]]:
-            return {key: index.symbols_of(key.path) for key, index in self._indexed(keys)}
+            found: dict[FileKey, Sequence[StoredSymbol]] = {}
+            for root, index in self._indexes.items():
+                own = [key.path for key in keys if key.root == str(root)]
+                outlines = index.outlines(own) if own else {}
+                found |= {FileKey(str(root), path): outlines[path] for path in outlines}
+            return found
 
         return await self._on_thread(read)
 
     async def ranks(self, seeds: Mapping[FileKey, float]) -> Mapping[FileKey, float]:
         """How much each file matters, seen from the seeds; from everywhere without them."""
-        return await self._on_thread(self._ranks, seeds)
+        key = self._n_looks, tuple(sorted(seeds.items()))
+        if key not in self._ranked:
+            while len(self._ranked) >= MAX_RANKED:
+                self._ranked.pop(next(iter(self._ranked)))
+            self._ranked[key] = await self._on_thread(self._ranks, seeds)
+        return self._ranked[key]
 
     async def closure(self, key: FileKey, start_line: int, end_line: int) -> Sequence[Passage]:
         """Definitions of what is used between these lines, both included."""
@@ -278,7 +300,9 @@ class Workspace:
             if is_new_edit or (before is not None and before != file.digest):
                 self._n_edits += 1
                 self._edited[file.key] = self._n_edits
-        self._digests = {file.key: file.digest for file in files}
+        digests = {file.key: file.digest for file in files}
+        self._n_looks += digests != self._digests
+        self._digests = digests
 
     def _ranks(self, seeds: Mapping[FileKey, float]) -> dict[FileKey, float]:
         found: dict[FileKey, float] = {}

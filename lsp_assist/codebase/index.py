@@ -72,6 +72,7 @@ class Passage:
     summary: str = ""
     callers: tuple[StoredSymbol, ...] = ()
     callees: tuple[StoredSymbol, ...] = ()
+    """Both empty until `Index.related` was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,7 @@ class Index:
         shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
             return Passage(hit, language, shown, start)
-        return self._described(view, hit, language, shown, start, symbols[hit.ordinal])
+        return _described(hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the first within it, else the innermost around it.
@@ -318,7 +319,24 @@ class Index:
             return None
         symbol = within[0] if within else around[-1]
         hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
-        return self._described(view, hit, ingest.language_name(path), "", start_line, symbol)
+        return _described(hit, ingest.language_name(path), "", start_line, symbol)
+
+    def related(self, passage: Passage) -> Passage:
+        """The passage with who calls its symbol and whom it calls.
+
+        For readers that see no code: a name that is used everywhere costs seconds in a large
+        repository.
+        """
+        view, hit = self._view(), passage.hit
+        symbols = view.symbols_of(hit.path)
+        if not 0 <= hit.ordinal < len(symbols):
+            return passage
+        moment, symbol = self._graph.at(view), symbols[hit.ordinal]
+        return replace(
+            passage,
+            callers=tuple(target.symbol for target in graph.callers(moment, symbol)),
+            callees=tuple(target.symbol for target in graph.callees(moment, symbol)),
+        )
 
     # How the code hangs together
 
@@ -436,9 +454,11 @@ class Index:
         contents = reading.read(self.root / path, self._settings.max_file_bytes)
         return None if isinstance(contents, reading.Skipped) else contents.text
 
-    def symbols_of(self, path: str) -> Sequence[StoredSymbol]:
-        """A file's symbols as the user sees it, in the order of its outline."""
-        return self._view().symbols_of(path)
+    def outlines(self, paths: Sequence[str]) -> dict[str, Sequence[StoredSymbol]]:
+        """The symbols of each file as the user sees it, in the order of its outline."""
+        view = self._view()
+        saved = view.store.symbols_of_each([p for p in paths if p not in view.overlays])
+        return {p: view.symbols_of(p) if p in view.overlays else saved.get(p, ()) for p in paths}
 
     # Reading files
 
@@ -520,26 +540,9 @@ class Index:
             chunk,
         )
 
-    def _described(
-        self,
-        view: View,
-        hit: Hit,
-        language: str,
-        text: str,
-        text_line: int,
-        symbol: StoredSymbol,
-    ) -> Passage:
-        moment = self._graph.at(view)
-        return Passage(
-            hit,
-            language,
-            text,
-            text_line,
-            symbol.signature,
-            symbol.summary,
-            tuple(target.symbol for target in graph.callers(moment, symbol)),
-            tuple(target.symbol for target in graph.callees(moment, symbol)),
-        )
+
+def _described(hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol) -> Passage:
+    return Passage(hit, language, text, text_line, symbol.signature, symbol.summary)
 
 
 def _open_file(overlay: Overlay, saved_digest: str) -> FileSummary:

@@ -8,7 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from lsp_assist.context.code import Code, ProjectFile
+from lsp_assist.context.code import Code, FileKey, ProjectFile
 from lsp_assist.context.pack import Pack, pack
 from lsp_assist.context.tokens import TokenCounts
 
@@ -23,6 +23,7 @@ class Openings:
 
     def __init__(self) -> None:
         self._packs: OrderedDict[bytes, Pack] = OrderedDict()
+        self._outlined: dict[tuple[str, int], Pack] = {}
         self._begun: OrderedDict[str, Pack] = OrderedDict()
 
     async def pack(
@@ -37,6 +38,9 @@ class Openings:
 
         Raises: ModelError
         """
+        outlined = self._outlined.get((model, budget_tokens))
+        if outlined is not None and _still_holds(outlined, files):
+            return outlined
         key = _state(model, files, budget_tokens)
         found = self._packs.get(key)
         if found is None:
@@ -45,6 +49,8 @@ class Openings:
             while len(self._packs) > MAX_PACKS:
                 self._packs.popitem(last=False)
         self._packs.move_to_end(key)
+        if found.kind in ("skeletons", "map"):
+            self._outlined[model, budget_tokens] = found
         return found
 
     def begin(self, chat_id: str, with_pack: Pack) -> bool:
@@ -54,6 +60,24 @@ class Openings:
         while len(self._begun) > MAX_CHATS:
             self._begun.popitem(last=False)
         return before is not None and before.segments != with_pack.segments
+
+
+def _still_holds(outlined: Pack, files: Sequence[ProjectFile]) -> bool:
+    """Whether a pack of outlines is true of the files, though others than it shows were edited.
+
+    What matters most in a large project does not change by an edit; to make the pack anew at each
+    would only make it cold. It is made anew where a file that it shows changed, or the number of
+    files did by a twentieth.
+    """
+    n_files = sum(s.source is not None for s in outlined.segments) + len(outlined.left_out)
+    if abs(len(files) - n_files) * 20 > n_files:
+        return False
+    digests = {file.key: file.digest for file in files}
+    return all(
+        digests.get(FileKey(s.source.root, s.source.path)) == s.digest
+        for s in outlined.segments
+        if s.source is not None
+    )
 
 
 def _state(model: str, files: Sequence[ProjectFile], budget_tokens: int) -> bytes:

@@ -76,6 +76,8 @@ class Workbench:
     """The best places for a query, with their text as it stands now."""
     symbol_at: Callable[[Selection], Awaitable[Passage | None]]
     """The symbol that a selection is about."""
+    related: Callable[[Passage], Awaitable[Passage]]
+    """A passage with who calls its symbol and whom it calls, for models that read no code."""
     code: Code
     counts: TokenCounts
     openings: Openings
@@ -192,6 +194,8 @@ async def complete(bench: Workbench, prepared: Prepared, question: Question) -> 
     query = pick.query_of(question.text, question.selection, _question_text(prepared.path))
     passages = await bench.find(query, MAX_PASSAGES)
     is_limited = bool(prepared.n_tokens)
+    if not is_limited:
+        passages = [await bench.related(passage) for passage in passages]
     room = None
     if is_limited:
         free = prepared.free_tokens
@@ -236,6 +240,7 @@ async def _plain(
     picked = Picked()
     if question.selection is not None:
         about = await bench.symbol_at(question.selection)
+        about = await bench.related(about) if about is not None else None
         picked = Picked((pick.selected(question.selection, about),), ("you selected it",))
     pack = None if opening else replace(NO_PACK, reason="this model reads only what is found")
     return Prepared(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from lsp_assist.chat.tree import Turn
+from lsp_assist.codebase.index import Passage
 from lsp_assist.context import prompt
 from lsp_assist.context.pick import Note, Selection, Wanted
 from lsp_assist.context.tokens import TokenCounts
@@ -88,6 +89,9 @@ class Branch:
         async def symbol_at(selection: Selection) -> None:
             return None
 
+        async def related(passage: Passage) -> Passage:
+            return passage
+
         self.model = KeptModel(window)
         self.bench = Workbench(
             self.model,
@@ -95,6 +99,7 @@ class Branch:
             "test",
             find,  # type: ignore[arg-type]  # passages of the project
             symbol_at,
+            related,
             code,
             TokenCounts(self.model.count),
             Openings(),

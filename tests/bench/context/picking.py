@@ -47,7 +47,7 @@ async def picking_ms(*, n_tokens: int = 0, n_lines: int = 0, n_runs: int) -> dic
                     text = file.read_text("utf-8", "replace")
                     player.write(file, text + f"# run {n}\n")
                     await player.workspace.freshness()
-                    player.openings = Openings()
+                    player.openings = Openings() if n_tokens else player.openings
                     bench = player.bench("one")
                     asked = Question("Where is a request retried after a timeout?", "chat", str(n))
                     started = time.perf_counter()

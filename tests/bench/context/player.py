@@ -40,6 +40,7 @@ class Player:
             "bench",
             workspace.find,
             workspace.symbol_at,
+            workspace.related,
             workspace,
             self.counts[model],
             self.openings,
