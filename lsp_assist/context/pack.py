@@ -15,7 +15,6 @@ its place: to move it costs as much as to edit it, and most that are opened are 
 Knows texts and counts through doors; no index, no chat and no model.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -64,14 +63,10 @@ NO_PACK = Pack("", (), 0, "nothing of the project is shown before the question")
 def in_order(files: Sequence[ProjectFile]) -> list[ProjectFile]:
     """The files, what changes least first.
 
-    The history counts by powers of two, so that a commit seldom moves a file.
+    The history's measure fades for all files alike, so a commit moves the files that it changed
+    and no others.
     """
-
-    def place(file: ProjectFile) -> tuple[int, float, FileKey]:
-        often = math.floor(math.log2(file.activity)) if file.activity > 0 else -math.inf
-        return file.edited, often, file.key
-
-    return sorted(files, key=place)
+    return sorted(files, key=lambda file: (file.edited, file.activity, file.key))
 
 
 async def pack(

@@ -11,6 +11,7 @@ from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.flows import Asked, Done, Opened, question
 from lsp_assist.flows.openings import Openings
 from lsp_assist.flows.prepare import Question, Workbench
+from lsp_assist.flows.warm import Warmer
 from lsp_assist.llm import Message, Model, Sampling, Segment, Usage
 from lsp_assist.workspace import Workspace
 
@@ -58,6 +59,10 @@ class Player:
         """Save a file."""
         file.write_text(text, "utf-8")
         self.workspace.file_changed(file)
+
+    async def warm(self, model: str) -> None:
+        """Have a model read the chat, as when the prompt opens."""
+        await Warmer().warm(self.bench(model), self.opening, self.path, Question("", "chat", "-"))
 
     async def ask(self, text: str, model: str, turn_id: str, mode: str = "") -> Usage:
         """One turn; what it took."""

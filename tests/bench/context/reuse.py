@@ -27,8 +27,21 @@ CHARS_PER_TOKEN = 1.3
 
 
 async def session_reuse(n_tokens: int) -> dict[str, float]:
-    """20 turns, 12 edits to 6 files, 3 forks, 2 modes, another model and back; no warm-up."""
-    usages: list[tuple[str, Usage]] = []
+    """20 turns, 12 edits to 6 files, 3 forks, 2 modes, another model and back.
+
+    Nothing is warmed, but for one thing: who picks another model has it read the chat at once, as
+    `assist/warm` does. `context.session_reuse_unwarmed` is without that as well.
+    """
+    warmed, unwarmed = [await _session(n_tokens, warms=warms) for warms in (True, False)]
+    return {
+        "context.session_reuse": _reuse(warmed[1:]),
+        "context.session_reuse_unwarmed": _reuse(unwarmed[1:]),
+        "context.session_first_prompt_tokens": float(warmed[0].prompt_tokens),
+    }
+
+
+async def _session(n_tokens: int, *, warms: bool) -> list[Usage]:
+    usages: list[Usage] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "project")
         files = sized_project(root, int(n_tokens * CHARS_PER_TOKEN), 24)
@@ -44,17 +57,11 @@ async def session_reuse(n_tokens: int) -> dict[str, float]:
                 for name, path in paths.items()
             }
             async with opened(engine.settings, [root], models) as player:
-                await _play(player, files, usages)
-    later = [usage for _, usage in usages[1:]]
-    own = [usage for name, usage in usages[1:] if name == "one"]
-    return {
-        "context.session_reuse": _reuse(later),
-        "context.session_reuse_without_the_other_model": _reuse(own),
-        "context.session_prompt_tokens": float(usages[0][1].prompt_tokens),
-    }
+                await _play(player, files, usages, warms=warms)
+    return usages
 
 
-async def _play(player: Player, files: Sequence[Path], usages: list[tuple[str, Usage]]) -> None:
+async def _play(player: Player, files: Sequence[Path], usages: list[Usage], *, warms: bool) -> None:
     edited = [files[n] for n in (1, 5, 9, 13, 17, 21)]
     n_edits = 0
     for n in range(20):
@@ -69,7 +76,9 @@ async def _play(player: Player, files: Sequence[Path], usages: list[tuple[str, U
         mode = {4: "explain", 14: "refactor"}.get(n, "")
         model = "two" if n == 12 else "one"
         text = f"Question {n}: where is the part that turn {n} is about, and who calls it?"
-        usages.append((model, await player.ask(text, model, str(n), mode)))
+        if model == "two" and warms:
+            await player.warm(model)
+        usages.append(await player.ask(text, model, str(n), mode))
     assert n_edits == 12, n_edits
 
 
