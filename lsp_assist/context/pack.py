@@ -39,6 +39,8 @@ _SURELY_TOO_LARGE = 1.6
 _SKELETON_TOKENS_PER_LINE = 1.5
 _SKELETON_COVERAGE = 0.1
 """Of the project at the least: fewer outlines tell less of it than a line for each file."""
+MAX_OUTLINED_TOKENS = 8_000
+"""Of outlines and lines: more is slow to read and, for the models that run here, of little use."""
 _BATCH = 64
 _INDEX_OVERHEAD_TOKENS = 40
 _MAX_VERIFIED = 4
@@ -108,6 +110,8 @@ async def _outlined(
     size: str,
 ) -> Pack:
     """The files that matter most, as outlines or in a line each."""
+    budget_tokens = min(budget_tokens, MAX_OUTLINED_TOKENS)
+    known: dict[FileKey, Sequence[StoredSymbol]] = {}
     ranks = await code.ranks({})
     by_rank = sorted(files, key=lambda f: (-ranks.get(f.key, 0.0), f.key))
     n_outline = sum(f.n_lines for f in files) * _SKELETON_TOKENS_PER_LINE
@@ -115,7 +119,7 @@ async def _outlined(
     bytes_per_token = await counts.bytes_per_token()
     budget_bytes = (budget_tokens - _INDEX_OVERHEAD_TOKENS) * bytes_per_token
     for _ in range(_MAX_VERIFIED):
-        segments, left_out = await _filled(code, by_rank, kind, budget_bytes)
+        segments, left_out = await _filled(code, by_rank, kind, budget_bytes, known)
         if not segments:
             break
         # A few large counts instead of thousands of small ones.
@@ -131,17 +135,24 @@ async def _outlined(
 
 
 async def _filled(
-    code: Code, by_rank: Sequence[ProjectFile], kind: PackKind, budget_bytes: float
+    code: Code,
+    by_rank: Sequence[ProjectFile],
+    kind: PackKind,
+    budget_bytes: float,
+    known: dict[FileKey, Sequence[StoredSymbol]],
 ) -> tuple[list[Segment], tuple[FileKey, ...]]:
-    """Segments of the best files up to the budget, in the order of the pack, and the others."""
+    """Segments of the best files up to the budget, in the order of the pack, and the others.
+
+    `known` are outlines that were read already.
+    """
     chosen: dict[FileKey, Segment] = {}
     left = budget_bytes
     for at in range(0, len(by_rank), _BATCH):
         batch = by_rank[at : at + _BATCH]
-        symbols = await code.outlines([file.key for file in batch])
+        known |= await code.outlines([file.key for file in batch if file.key not in known])
         n_before = len(chosen)
         for file in batch:
-            segment = _fitting(file, symbols.get(file.key, ()), kind, left)
+            segment = _fitting(file, known.get(file.key, ()), kind, left)
             if segment is not None:
                 chosen[file.key] = segment
                 left -= len(segment.text.encode())

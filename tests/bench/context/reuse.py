@@ -1,8 +1,9 @@
 """How much of a prompt is read already: over a session, and in a new chat after edits."""
 
 import random
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,11 +90,13 @@ def _reuse(usages: Sequence[Usage]) -> float:
 async def new_chat_after_edits(n_tokens: int, n_sessions: int) -> dict[str, float]:
     """Tokens to read in a new chat after 10 edits: in the order of names against our order.
 
-    What is edited follows the history, as it does in real projects: the k-th most active file is
-    edited 1/k as often. Both orders are of the same files with the same texts.
+    A session is 30 edits to 6 files with a new chat after each 10. Which files, the history tells:
+    the k-th most active one is drawn with a weight of 1/k. Both orders are of the same texts.
+    `context.first_new_chat_ratio` is of the first new chat of each session alone, when nothing but
+    the history is known.
     """
-    chance = random.Random(7)  # a script
-    named = ours = 0
+    chance = random.Random(7)
+    named, ours = [0, 0, 0], [0, 0, 0]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "project")
         files = sized_project(root, int(n_tokens * CHARS_PER_TOKEN), 40)
@@ -103,55 +106,65 @@ async def new_chat_after_edits(n_tokens: int, n_sessions: int) -> dict[str, floa
             model = engine_model(path, engine.settings)
             counts = TokenCounts(model.count)
             for _ in range(n_sessions):
+                edited: set[Path] = set()
+                while len(edited) < 6:
+                    edited.add(_drawn(files, chance))
                 async with opened(engine.settings, [root], {}) as player:
                     before = await _shown(player.workspace)
-                    for edit in range(10):
-                        file = _drawn(files, chance)
-                        player.write(file, file.read_text("utf-8") + f"# edit {edit}\n")
-                    await player.workspace.freshness()
-                    after = await _shown(player.workspace)
-                ours += await _n_new(
-                    in_order(_of(before)), in_order(_of(after)), before, after, counts
-                )
-                by_name = [sorted(_of(s), key=lambda f: f.key) for s in (before, after)]
-                named += await _n_new(by_name[0], by_name[1], before, after, counts)
+                    for chat in range(3):
+                        for n in range(10):
+                            file = chance.choice(sorted(edited))
+                            player.write(file, file.read_text("utf-8") + f"# edit {chat}.{n}\n")
+                            await _shown(player.workspace)  # as a warm-up looks
+                        after = await _shown(player.workspace)
+                        for tokens, order in ((ours, in_order), (named, _by_name)):
+                            tokens[chat] += await _n_new(order, before, after, counts)
+                        before = after
                 commit(root)
             await model.close()
-    return {"context.new_chat_after_edits_ratio": named / ours}
+    print(f"   tokens to read: by name {named}, ours {ours}")
+    return {
+        "context.new_chat_after_edits_ratio": sum(named) / sum(ours),
+        "context.first_new_chat_ratio": named[0] / ours[0],
+    }
+
+
+def _by_name(files: Sequence[ProjectFile]) -> list[ProjectFile]:
+    return sorted(files, key=lambda file: file.key)
 
 
 _Shown = dict[FileKey, tuple[ProjectFile, str]]
 
 
-def _of(shown: _Shown) -> list[ProjectFile]:
-    return [file for file, _ in shown.values()]
-
-
 async def _shown(workspace: Workspace) -> _Shown:
+    await workspace.freshness()
     files = await workspace.files()
     texts = await workspace.texts([file.key for file in files])
     return {file.key: (file, texts[file.key]) for file in files}
 
 
 async def _n_new(
-    old: Sequence[ProjectFile],
-    new: Sequence[ProjectFile],
+    order: Callable[[Sequence[ProjectFile]], list[ProjectFile]],
     before: _Shown,
     after: _Shown,
     counts: TokenCounts,
 ) -> int:
     """Tokens of the new pack behind what it has in common with the old one, by whole files."""
-    first = [levels.whole(f, before[f.key][1]).text for f in old]
-    second = [levels.whole(f, after[f.key][1]).text for f in new]
+    first, second = (
+        [levels.whole(file, shown[file.key][1]).text for file in order(_files_of(shown))]
+        for shown in (before, after)
+    )
     n_same = 0
     while n_same < min(len(first), len(second)) and first[n_same] == second[n_same]:
         n_same += 1
     return sum(await counts.of_each(second[n_same:]))
 
 
-def _make_history(root: Path, files: list[Path], chance: random.Random) -> None:
-    import subprocess
+def _files_of(shown: _Shown) -> list[ProjectFile]:
+    return [file for file, _ in shown.values()]
 
+
+def _make_history(root: Path, files: list[Path], chance: random.Random) -> None:
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     commit(root)
     for n in range(60):
