@@ -4,14 +4,27 @@ Pure but for what it is given. Knows no store and no ranking.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
 from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
+from lsp_assist.codebase.symbols import Outline
 
-__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
+__all__ = [
+    "as_indexed",
+    "digest",
+    "indexed",
+    "is_wanted",
+    "is_within",
+    "language_name",
+    "left_out",
+    "may_refer",
+    "unparsed",
+]
 
 
 def is_wanted(name: str) -> bool:
@@ -64,7 +77,21 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
     language = language_of(path, text[:200].partition("\n")[0])
     if language is None:
         return left_out(path, record)
-    outlined = outline(path, text, language)
+    return as_indexed(outline(path, text, language), split_lines(text), record)
+
+
+def unparsed(path: str, text: str, record: FileRecord, problem: str) -> IndexedFile:
+    """What the index keeps of a file that its grammar cannot take: chunks without symbols."""
+    language = language_of(path, text[:200].partition("\n")[0])
+    if language is None:
+        return left_out(path, record)
+    outlined = outline(path, text, replace(language, grammar=""))
+    return as_indexed(replace(outlined, problem=problem), split_lines(text), record)
+
+
+def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> IndexedFile:
+    """What the index keeps of a file with this outline and these lines."""
+    path = outlined.path
     symbols = tuple(
         StoredSymbol(
             path,
@@ -79,7 +106,6 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
         )
         for ordinal, symbol in enumerate(outlined.symbols)
     )
-    lines = split_lines(text)
     path_terms = lexical.terms(path)
     chunks = []
     for chunk in outlined.chunks:
@@ -100,4 +126,13 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
         )
     imported = (Use(name, -1, i.line, "import") for i in outlined.imports for name in i.names)
     uses = (*(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references), *imported)
-    return IndexedFile(path, record, language.name, outlined.n_lines, symbols, uses, tuple(chunks))
+    return IndexedFile(
+        path,
+        record,
+        outlined.language,
+        outlined.n_lines,
+        symbols,
+        uses,
+        tuple(chunks),
+        outlined.problem,
+    )
