@@ -4,15 +4,22 @@ Pure but for what it is given. Knows no store and no ranking.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
-from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
-from lsp_assist.codebase.symbols import Outline
+from lsp_assist.codebase.store import (
+    FileRecord,
+    IndexedChunk,
+    IndexedFile,
+    StoredImport,
+    StoredSymbol,
+    Use,
+)
+from lsp_assist.codebase.symbols import Import, Outline
 
 __all__ = [
     "as_indexed",
@@ -124,8 +131,13 @@ def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> I
                 body_terms=tuple(lexical.terms(body)),
             )
         )
-    imported = (Use(name, -1, i.line, "import") for i in outlined.imports for name in i.names)
-    uses = (*(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references), *imported)
+    references = (
+        Use(r.name, r.symbol, r.line, r.kind, r.receiver, r.receiver_type)
+        for r in outlined.references
+    )
+    imports = tuple(one for wanted in outlined.imports for one in _taken(wanted))
+    imported = (Use(i.name, -1, i.line, "import") for i in imports if i.name)
+    uses = (*references, *imported)
     return IndexedFile(
         path,
         record,
@@ -134,5 +146,14 @@ def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> I
         symbols,
         uses,
         tuple(chunks),
+        imports,
         outlined.problem,
     )
+
+
+def _taken(wanted: Import) -> Iterator[StoredImport]:
+    """What an import takes, one for each; the module as a whole where that is taken or named."""
+    if wanted.alias or not wanted.names:
+        yield StoredImport(wanted.module, "", wanted.alias, wanted.line)
+    for name, alias in zip(wanted.names, wanted.aliases, strict=True):
+        yield StoredImport(wanted.module, name, alias, wanted.line)

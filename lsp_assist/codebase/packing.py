@@ -9,14 +9,26 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Any
 
-from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
+from lsp_assist.codebase.store import (
+    FileRecord,
+    IndexedChunk,
+    IndexedFile,
+    StoredImport,
+    StoredSymbol,
+    Use,
+)
 
 __all__ = ["Packed", "packed", "unpacked"]
 
 Packed = tuple[Any, ...]
 """Strings, numbers and tuples of them."""
 
-_PARTS: dict[str, type] = {"symbols": StoredSymbol, "uses": Use, "chunks": IndexedChunk}
+_PARTS: dict[str, type] = {
+    "symbols": StoredSymbol,
+    "uses": Use,
+    "chunks": IndexedChunk,
+    "imports": StoredImport,
+}
 """The fields that hold many values of a class."""
 
 

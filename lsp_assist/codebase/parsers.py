@@ -161,11 +161,11 @@ class _Job:
         entry = self.entry
         contents = reading.read(self.folder.root / entry.path, self.folder.max_file_bytes)
         record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
-        return IndexedFile(entry.path, record, "", 0, (), (), (), self.problem)
+        return IndexedFile(entry.path, record, "", 0, (), (), (), problem=self.problem)
 
 
 def _empty(path: str, text: str, problem: str) -> IndexedFile:
-    return IndexedFile(path, FileRecord(len(text), 0, ""), "", 0, (), (), (), problem)
+    return IndexedFile(path, FileRecord(len(text), 0, ""), "", 0, (), (), (), problem=problem)
 
 
 class _Front:
