@@ -4,8 +4,10 @@ Pure but for what it is given. Knows no store and no ranking.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
@@ -96,8 +98,16 @@ def unparsed(path: str, text: str, record: FileRecord, problem: str) -> IndexedF
     return as_indexed(replace(outlined, problem=problem), split_lines(text), record)
 
 
-def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> IndexedFile:
-    """What the index keeps of a file with this outline and these lines."""
+def as_indexed(
+    outlined: Outline,
+    lines: Sequence[str],
+    record: FileRecord,
+    known: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> IndexedFile:
+    """What the index keeps of a file with this outline and these lines.
+
+    `known` are the terms of chunks by their hash, so that they need not be counted again.
+    """
     path = outlined.path
     symbols = tuple(
         StoredSymbol(
@@ -114,13 +124,19 @@ def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> I
         for ordinal, symbol in enumerate(outlined.symbols)
     )
     path_terms = lexical.terms(path)
+    starts = [symbol.start_line for symbol in symbols]
     chunks = []
     for chunk in outlined.chunks:
         # A chunk is found by what it defines: its own symbol, and the small ones within it.
         name = symbols[chunk.symbol].qualified_name if chunk.symbol >= 0 else ""
-        defined = (s.name for s in symbols if is_within(s, chunk.start_line, chunk.end_line))
+        first = bisect_left(starts, chunk.start_line)
+        last = bisect_right(starts, chunk.end_line, first)
+        defined = (s.name for s in symbols[first:last] if s.end_line <= chunk.end_line)
         names = dict.fromkeys([name, *defined])
-        body = "\n".join(lines[chunk.start_line : chunk.end_line + 1])
+        body_terms = known.get(chunk.text_hash)
+        if body_terms is None:
+            body = "\n".join(lines[chunk.start_line : chunk.end_line + 1])
+            body_terms = tuple(lexical.terms(body))
         chunks.append(
             IndexedChunk(
                 chunk.symbol,
@@ -128,7 +144,7 @@ def as_indexed(outlined: Outline, lines: Sequence[str], record: FileRecord) -> I
                 chunk.end_line,
                 chunk.text_hash,
                 name_terms=(*path_terms, *lexical.terms(" ".join(names))),
-                body_terms=tuple(lexical.terms(body)),
+                body_terms=body_terms,
             )
         )
     references = (

@@ -3,36 +3,62 @@
 Knows no process and no store.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
 from lsp_assist.codebase import ingest
+from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.languages import language_of
+from lsp_assist.codebase.live_outline import LiveOutline
 from lsp_assist.codebase.packing import Packed, packed
 from lsp_assist.codebase.store import FileRecord
 
 __all__ = ["OpenFiles"]
 
+_MAX_OPEN = 64
+"""Files whose trees are kept; of the others, those edited last."""
+
 
 class OpenFiles:
-    """The open files by path."""
+    """The open files by path. Their newest texts come; what is not known yet goes back."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        self._files: dict[str, _OpenFile] = {}
+        self._n_replies = 0
 
-    def text(self, path: str, text: str, problem: str) -> Packed:
-        """The file with this text; with a problem the grammar is left alone."""
+    def text(self, path: str, text: str, problem: str, n_heard: int) -> tuple[int, Packed]:
+        """A number for this reply, and the file with this text.
+
+        `n_heard` is the number of the last reply that was heard for the file: the terms of chunks
+        that were in that one are left out, see `packing.completed`. With a problem the grammar is
+        left alone.
+        """
         record = FileRecord(len(text), 0, "unsaved")
+        language = language_of(path, text[:200].partition("\n")[0])
+        known = self._files.pop(path, None)
         if problem:
-            return packed(ingest.unparsed(path, text, record, problem))
-        found = packed(ingest.indexed(path, text, record))
-        self._texts[path] = text
-        return found
+            return 0, packed(ingest.unparsed(path, text, record, problem))
+        if language is None:
+            return 0, packed(ingest.left_out(path, record))
+        if known is None or known.outline.language is not language:
+            known = _OpenFile(LiveOutline(path, language))
+        told = known.terms if known.n_reply == n_heard else {}
+        outlined = known.outline.of(text)
+        file = ingest.as_indexed(outlined, split_lines(text), record, known.terms)
+        self._n_replies += 1
+        known.n_reply = self._n_replies
+        known.terms = {chunk.hash: chunk.body_terms for chunk in file.chunks}
+        self._files[path] = known
+        for old in list(self._files)[:-_MAX_OPEN]:
+            del self._files[old]
+        chunks = (replace(c, body_terms=()) if c.hash in told else c for c in file.chunks)
+        return known.n_reply, packed(replace(file, chunks=tuple(chunks)))
 
-    def edit(self, path: str, start: int, end: int, inserted: str) -> Packed:
-        """The file after an edit of its last text; nothing if that is not known here."""
-        before = self._texts.pop(path, None)
-        if before is None:
-            return ()
-        return self.text(path, before[:start] + inserted + before[end:], "")
 
-    def close(self, path: str) -> tuple[()]:
-        """Forget a file."""
-        self._texts.pop(path, None)
-        return ()
+@dataclass(slots=True)
+class _OpenFile:
+    """What is kept of a file: its outline, and the terms of its chunks as of the last reply."""
+
+    outline: LiveOutline
+    n_reply: int = 0
+    terms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

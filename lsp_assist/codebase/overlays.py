@@ -83,20 +83,23 @@ class Overlays:
             return self._parsed
 
     def _overlay(self, path: str, text: str) -> Overlay:
-        return _counted(self._parsers.text(path, text), text)
+        return _counted(self._parsers.text(path, text), text, self._parsed.get(path))
 
 
-def _counted(file: IndexedFile, text: str) -> Overlay:
-    candidates = (
-        Candidate(
-            file.path,
-            chunk.ordinal,
-            chunk.start_line,
-            chunk.end_line,
-            chunk.hash,
-            " ".join(chunk.name_terms),
-            " ".join(chunk.body_terms),
-        )
-        for chunk in file.chunks
-    )
-    return Overlay(file, text, tuple(map(CountedChunk.of, candidates)))
+def _counted(file: IndexedFile, text: str, before: Overlay | None) -> Overlay:
+    """The overlay of a file; counts only what was not counted in the one before."""
+    counted = {c.candidate.hash: c for c in before.chunks} if before else {}
+    chunks = []
+    for chunk in file.chunks:
+        known = counted.get(chunk.hash)  # names the text
+        body = known.candidate.body if known else " ".join(chunk.body_terms)
+        name = " ".join(chunk.name_terms)
+        at = chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash
+        candidate = Candidate(file.path, *at, name, body)
+        if known is None:
+            chunks.append(CountedChunk.of(candidate))
+        elif known.candidate == candidate:
+            chunks.append(known)
+        else:
+            chunks.append(CountedChunk(candidate, Counter(chunk.name_terms), known.body))
+    return Overlay(file, text, tuple(chunks))

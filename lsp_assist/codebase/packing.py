@@ -3,8 +3,8 @@
 Follows the fields of the dataclasses, so that a new one needs no line here. Knows no process.
 """
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from itertools import starmap
 from operator import attrgetter
 from typing import Any
@@ -18,7 +18,7 @@ from lsp_assist.codebase.store import (
     Use,
 )
 
-__all__ = ["Packed", "packed", "unpacked"]
+__all__ = ["Packed", "completed", "packed", "unpacked"]
 
 Packed = tuple[Any, ...]
 """Strings, numbers and tuples of them."""
@@ -40,6 +40,12 @@ def packed(file: IndexedFile) -> Packed:
 def unpacked(values: Packed) -> IndexedFile:
     """The file that was packed."""
     return IndexedFile(*(_UNPACK[name](value) for name, value in zip(_FIELDS, values, strict=True)))
+
+
+def completed(file: IndexedFile, told: Mapping[str, tuple[str, ...]]) -> IndexedFile:
+    """The file with the terms that an earlier reply told."""
+    chunks = (replace(c, body_terms=told[c.hash]) if c.hash in told else c for c in file.chunks)
+    return replace(file, chunks=tuple(chunks))
 
 
 def _field_names(of: type) -> tuple[str, ...]:

@@ -33,12 +33,9 @@ def main() -> None:
     sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starter, which ends us
     _be_modest(memory_bytes, niceness)
-    open_files = OpenFiles()
     handlers: dict[str, Callable[..., tuple[Any, ...]]] = {
         "file": _file,
-        "text": open_files.text,
-        "edit": open_files.edit,
-        "close": open_files.close,
+        "text": OpenFiles().text,
     }
     try:
         write_frame(replies, UP)

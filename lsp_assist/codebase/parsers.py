@@ -21,7 +21,7 @@ from typing import Any
 
 from lsp_assist.codebase import ingest, reading
 from lsp_assist.codebase.files import FileEntry
-from lsp_assist.codebase.packing import unpacked
+from lsp_assist.codebase.packing import completed, unpacked
 from lsp_assist.codebase.parser_worker import LIMITS, Limits, Worker, WorkerDied
 from lsp_assist.codebase.store import FileRecord, IndexedFile
 from lsp_assist.errors import IndexUnusable
@@ -38,6 +38,7 @@ _MAX_RESULTS = 64
 _POLL_S = 0.1
 _BACKGROUND = 10  # `nice`; somebody may be typing
 _STRIKE_S = 30.0  # how long the grammar is spared an open file that it failed on
+_NOTHING_TOLD: tuple[int, Mapping[str, tuple[str, ...]]] = (-1, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Parsers:
         self._front = _Front(limits)
         self._struck: dict[str, float] = {}
         """Until when the grammar is spared an open file."""
+        self._told: dict[str, tuple[int, Mapping[str, tuple[str, ...]]]] = {}
+        """The number of the last reply about an open file, and the terms that it told."""
 
     def close(self) -> None:
         """End the process that serves single files; idempotent."""
@@ -100,8 +103,9 @@ class Parsers:
         """An open file with this text, which need not be saved."""
         if time.monotonic() < self._struck.get(path, 0.0):
             return self._unparsed(path, text, "The parser failed on it a moment ago; no symbols")
+        n_heard, told = self._told.get(path, _NOTHING_TOLD)
         try:
-            return unpacked(self._front.ask(("text", path, text, "")))
+            n_heard, values = self._front.ask(("text", path, text, "", n_heard))
         except WorkerDied as death:
             logger.warning("%s: %s", path, death)
             self._struck[path] = time.monotonic() + _STRIKE_S
@@ -109,14 +113,18 @@ class Parsers:
         except IndexUnusable as error:
             logger.warning("%s", error)
             return _empty(path, text, str(error))
+        file = completed(unpacked(values), told)
+        self._told[path] = n_heard, {chunk.hash: chunk.body_terms for chunk in file.chunks}
+        return file
 
     def forget(self, path: str) -> None:
         """Let go of a file that is no longer open."""
         self._struck.pop(path, None)
+        self._told.pop(path, None)
 
     def _unparsed(self, path: str, text: str, problem: str) -> IndexedFile:
         try:
-            return unpacked(self._front.ask(("text", path, text, problem)))
+            return unpacked(self._front.ask(("text", path, text, problem, 0))[1])
         except (WorkerDied, IndexUnusable):
             return _empty(path, text, problem)
 

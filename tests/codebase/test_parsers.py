@@ -62,6 +62,18 @@ def test_a_file_is_what_it_is_without_the_process(parsers: Parsers, tmp_path: Pa
         assert parsers.file(at) == found[at.path]
 
 
+def test_an_open_file_is_as_if_it_came_anew_after_each_edit(parsers: Parsers) -> None:
+    """Terms are sent once; what is put together from them is whole, also for whoever comes anew."""
+    source = next(f.source for f in fixtures() if f.file.stem == "python")
+    texts = [source, source.replace("self", "other"), source, "", source + GOOD, GOOD + source]
+    for n, text in enumerate(texts):
+        if n == 3:
+            parsers.forget("a.py")
+        expected = ingest.indexed("a.py", text, FileRecord(len(text), 0, "unsaved"))
+        assert parsers.text("a.py", text) == expected
+        assert parsers.text("b.py", text).chunks[1:] == parsers.text("b.py", text).chunks[1:]
+
+
 def test_a_file_whose_text_is_known_is_not_parsed(parsers: Parsers, tmp_path: Path) -> None:
     at = entry(tmp_path, "a.py", GOOD)
     first = parsers.file(at)
@@ -102,6 +114,7 @@ def test_a_file_that_takes_all_memory_costs_itself(tmp_path: Path) -> None:
     large = entry(tmp_path, "large.py", "f(a, b)\n" * 2_000_000)
     small = entry(tmp_path, "small.py", GOOD)
     found = all_of(parsers, [large, small])
+    parsers.close()
     assert "ended" in found["large.py"].problem
     assert names(found["small.py"]) == ["good"]
 
@@ -109,7 +122,7 @@ def test_a_file_that_takes_all_memory_costs_itself(tmp_path: Path) -> None:
 @posix
 def test_a_process_that_is_killed_is_replaced(tmp_path: Path) -> None:
     worker = Worker(LIMITS, 0)
-    worker.send(("text", "hangs.kt", HANGS, ""))
+    worker.send(("text", "hangs.kt", HANGS, "", 0))
     os.kill(worker.pid, 9)
     with pytest.raises(WorkerDied, match="code -9"):
         worker.receive()
@@ -146,7 +159,7 @@ def test_a_process_ends_with_its_starter_even_if_that_is_killed(
         "from lsp_assist.codebase.parser_worker import Limits, Worker\n"
         "from tests.codebase.test_parsers import HANGS\n"
         "worker = Worker(Limits(cpu_s=2.0), 0)\n"
-        "if sys.argv[1] == 'True': worker.send(('text', 'hangs.kt', HANGS, ''))\n"
+        "if sys.argv[1] == 'True': worker.send(('text', 'hangs.kt', HANGS, '', 0))\n"
         "print(worker.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
