@@ -5,9 +5,11 @@ Pure but for what it is given. Knows no store and no ranking.
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import MappingProxyType
+from functools import lru_cache
+from itertools import islice
+from operator import is_
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
@@ -21,7 +23,7 @@ from lsp_assist.codebase.store import (
     StoredSymbol,
     Use,
 )
-from lsp_assist.codebase.symbols import Import, Outline
+from lsp_assist.codebase.symbols import Import, Outline, Reference
 
 __all__ = [
     "as_indexed",
@@ -102,12 +104,13 @@ def as_indexed(
     outlined: Outline,
     lines: Sequence[str],
     record: FileRecord,
-    known: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    before: tuple[Outline, IndexedFile] | None = None,
 ) -> IndexedFile:
     """What the index keeps of a file with this outline and these lines.
 
-    `known` are the terms of chunks by their hash, so that they need not be counted again.
+    What is in it as it was `before`, in an earlier outline of the file, is not made again.
     """
+    known = {c.hash: c.body_terms for c in before[1].chunks} if before else {}
     path = outlined.path
     symbols = tuple(
         StoredSymbol(
@@ -143,17 +146,13 @@ def as_indexed(
                 chunk.start_line,
                 chunk.end_line,
                 chunk.text_hash,
-                name_terms=(*path_terms, *lexical.terms(" ".join(names))),
+                name_terms=(*path_terms, *_name_terms(" ".join(names))),
                 body_terms=body_terms,
             )
         )
-    references = (
-        Use(r.name, r.symbol, r.line, r.kind, r.receiver, r.receiver_type)
-        for r in outlined.references
-    )
     imports = tuple(one for wanted in outlined.imports for one in _taken(wanted))
     imported = (Use(i.name, -1, i.line, "import") for i in imports if i.name)
-    uses = (*references, *imported)
+    uses = (*_uses(outlined.references, before), *imported)
     return IndexedFile(
         path,
         record,
@@ -165,6 +164,32 @@ def as_indexed(
         imports,
         outlined.problem,
     )
+
+
+def _uses(
+    references: Sequence[Reference], before: tuple[Outline, IndexedFile] | None
+) -> Iterator[Use]:
+    old, made = (before[0].references, before[1].uses) if before else ((), ())
+    limit = min(len(references), len(old))
+    first = _n_same(references, old, limit)
+    last = _n_same(reversed(references), reversed(old), limit - first)
+    yield from made[:first]
+    for r in references[first : len(references) - last]:
+        yield Use(r.name, r.symbol, r.line, r.kind, r.receiver, r.receiver_type)
+    yield from made[len(old) - last : len(old)]
+
+
+def _n_same(some: Iterable[object], others: Iterable[object], limit: int) -> int:
+    """How many are the very same objects, up to the first that is not."""
+    for n, is_same in enumerate(islice(map(is_, some, others), limit)):
+        if not is_same:
+            return n
+    return limit
+
+
+@lru_cache(maxsize=1 << 13)
+def _name_terms(names: str) -> tuple[str, ...]:
+    return tuple(lexical.terms(names))
 
 
 def _taken(wanted: Import) -> Iterator[StoredImport]:

@@ -56,12 +56,14 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is in a section; lines and symbols are counted from its start."""
+    """What is in a section; its lines and symbols are counted from `line` and `n_symbols`."""
 
     symbols: Sequence[Symbol]
     spans: Sequence[Span]
     references: Sequence[Reference]
     imports: Sequence[Import]
+    line: int = 0
+    n_symbols: int = 0
 
 
 class LiveOutline:
@@ -86,14 +88,15 @@ class LiveOutline:
                 read(page, root)
             return outline_of(self._path, page)
         found = self._found(page, root, sections)
-        symbols, spans = _shifted_symbols(sections, found)
+        symbols = [symbol for each in found for symbol in each.symbols]
+        spans = [span for each in found for span in each.spans]
         return Outline(
             path=self._path,
             language=self.language.name,
             n_lines=len(page.lines),
             symbols=tuple(symbols),
-            references=tuple(_shifted_references(sections, found)),
-            imports=tuple(_shifted_imports(sections, found)),
+            references=tuple(_references(found)),
+            imports=tuple(wanted for each in found for wanted in each.imports),
             chunks=tuple(cut(page.lines, symbols, spans)),
         )
 
@@ -125,10 +128,12 @@ class LiveOutline:
             read(page, root, (unknown[0].start, unknown[-1].end))
             parts = _parts(page, unknown)
             anew = {s.start: _found_in(part) for s, part in zip(unknown, parts, strict=True)}
-        found = [
-            anew[s.start] if s.start in anew else self._known[key]
-            for s, key in zip(sections, keys, strict=True)
-        ]
+        found = []
+        n_symbols = 0
+        for section, key in zip(sections, keys, strict=True):
+            each = anew[section.start] if section.start in anew else self._known[key]
+            found.append(_placed(each, section.start_line, n_symbols))
+            n_symbols += len(each.symbols)
         self._known = {
             key: each
             for section, key, each in zip(sections, keys, found, strict=True)
@@ -267,50 +272,49 @@ def _found_in(part: Page) -> _Found:
     return _Found(symbols, spans, references_of(part, symbols, extents), imports_of(part))
 
 
-def _shifted_symbols(
-    sections: Sequence[_Section], found: Sequence[_Found]
-) -> tuple[list[Symbol], list[Span]]:
-    symbols: list[Symbol] = []
-    spans: list[Span] = []
-    for section, each in zip(sections, found, strict=True):
-        by, n_before = section.start_line, len(symbols)
-        symbols += (
-            Symbol(
-                s.name,
-                s.qualified_name,
-                s.kind,
-                s.start_line + by,
-                s.end_line + by,
-                s.name_line + by,
-                s.signature,
-                s.summary,
-                s.parent + n_before if s.parent >= 0 else -1,
-            )
-            for s in each.symbols
+def _placed(found: _Found, line: int, n_symbols: int) -> _Found:
+    """The same further up or down the file; the very same where nothing moved."""
+    by, n_more = line - found.line, n_symbols - found.n_symbols
+    if not by and not n_more:
+        return found
+    symbols = [
+        Symbol(
+            s.name,
+            s.qualified_name,
+            s.kind,
+            s.start_line + by,
+            s.end_line + by,
+            s.name_line + by,
+            s.signature,
+            s.summary,
+            s.parent + n_more if s.parent >= 0 else -1,
         )
-        spans += (Span(s.lead_line + by, s.end_line + by, s.has_body) for s in each.spans)
-    return symbols, spans
+        for s in found.symbols
+    ]
+    spans = [Span(s.lead_line + by, s.end_line + by, s.has_body) for s in found.spans]
+    references = [
+        Reference(
+            r.name,
+            r.line + by,
+            r.symbol + n_more if r.symbol >= 0 else -1,
+            r.kind,
+            r.receiver,
+            r.receiver_type,
+        )
+        for r in found.references
+    ]
+    imports = [replace(wanted, line=wanted.line + by) for wanted in found.imports]
+    return _Found(symbols, spans, references, imports, line, n_symbols)
 
 
-def _shifted_references(
-    sections: Sequence[_Section], found: Sequence[_Found]
-) -> Iterator[Reference]:
-    """Those outside of all symbols are listed once for the whole file."""
+def _references(found: Sequence[_Found]) -> Iterator[Reference]:
+    """All of them; what is used outside of symbols is listed once for the whole file."""
     seen: set[tuple[str, str, ReferenceKind]] = set()
-    n_before = 0
-    for section, each in zip(sections, found, strict=True):
-        by = section.start_line
-        for r in each.references:
-            if r.symbol < 0:
-                if (key := (r.name, r.receiver, r.kind)) in seen:
+    for each in found:
+        for reference in each.references:
+            if reference.symbol < 0:
+                key = reference.name, reference.receiver, reference.kind
+                if key in seen:
                     continue
                 seen.add(key)
-            symbol = r.symbol + n_before if r.symbol >= 0 else -1
-            yield Reference(r.name, r.line + by, symbol, r.kind, r.receiver, r.receiver_type)
-        n_before += len(each.symbols)
-
-
-def _shifted_imports(sections: Sequence[_Section], found: Sequence[_Found]) -> Iterator[Import]:
-    for section, each in zip(sections, found, strict=True):
-        for i in each.imports:
-            yield Import(i.module, i.names, i.line + section.start_line, i.aliases, i.alias)
+            yield reference

@@ -3,15 +3,15 @@
 Knows no process and no store.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from lsp_assist.codebase import ingest
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.live_outline import LiveOutline
 from lsp_assist.codebase.packing import Packed, packed
-from lsp_assist.codebase.store import FileRecord
+from lsp_assist.codebase.store import FileRecord, IndexedFile
+from lsp_assist.codebase.symbols import Outline
 
 __all__ = ["OpenFiles"]
 
@@ -30,8 +30,7 @@ class OpenFiles:
         """A number for this reply, and the file with this text.
 
         `n_heard` is the number of the last reply that was heard for the file: the terms of chunks
-        that were in that one are left out, see `packing.completed`. With a problem the grammar is
-        left alone.
+        that were in that one are left out. With a problem the grammar is left alone.
         """
         record = FileRecord(len(text), 0, "unsaved")
         language = language_of(path, text[:200].partition("\n")[0])
@@ -42,23 +41,23 @@ class OpenFiles:
             return 0, packed(ingest.left_out(path, record))
         if known is None or known.outline.language is not language:
             known = _OpenFile(LiveOutline(path, language))
-        told = known.terms if known.n_reply == n_heard else {}
+        is_heard = known.n_reply == n_heard
+        told = {c.hash for c in known.last[1].chunks} if is_heard and known.last else ()
         outlined = known.outline.of(text)
-        file = ingest.as_indexed(outlined, split_lines(text), record, known.terms)
+        file = ingest.as_indexed(outlined, split_lines(text), record, known.last)
         self._n_replies += 1
         known.n_reply = self._n_replies
-        known.terms = {chunk.hash: chunk.body_terms for chunk in file.chunks}
+        known.last = outlined, file
         self._files[path] = known
         for old in list(self._files)[:-_MAX_OPEN]:
             del self._files[old]
-        chunks = (replace(c, body_terms=()) if c.hash in told else c for c in file.chunks)
-        return known.n_reply, packed(replace(file, chunks=tuple(chunks)))
+        return known.n_reply, packed(file, told)
 
 
 @dataclass(slots=True)
 class _OpenFile:
-    """What is kept of a file: its outline, and the terms of its chunks as of the last reply."""
+    """What is kept of a file: its outline, and what the last reply was made of."""
 
     outline: LiveOutline
     n_reply: int = 0
-    terms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    last: tuple[Outline, IndexedFile] | None = None

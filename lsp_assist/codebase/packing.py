@@ -3,10 +3,11 @@
 Follows the fields of the dataclasses, so that a new one needs no line here. Knows no process.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from itertools import starmap
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from lsp_assist.codebase.store import (
@@ -18,11 +19,12 @@ from lsp_assist.codebase.store import (
     Use,
 )
 
-__all__ = ["Packed", "completed", "packed", "unpacked"]
+__all__ = ["Packed", "packed", "unpacked"]
 
 Packed = tuple[Any, ...]
 """Strings, numbers and tuples of them."""
 
+_NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 _PARTS: dict[str, type] = {
     "symbols": StoredSymbol,
     "uses": Use,
@@ -32,20 +34,24 @@ _PARTS: dict[str, type] = {
 """The fields that hold many values of a class."""
 
 
-def packed(file: IndexedFile) -> Packed:
-    """The file as plain values."""
-    return tuple(_PACK[name](getattr(file, name)) for name in _FIELDS)
+def packed(file: IndexedFile, told: Collection[str] = ()) -> Packed:
+    """The file as plain values; without the terms of chunks with these hashes."""
+    values = [_PACK[name](getattr(file, name)) for name in _FIELDS]
+    if told:
+        rows = ((*row[:_TERMS], ()) if row[_HASH] in told else row for row in values[_CHUNKS])
+        values[_CHUNKS] = tuple(rows)
+    return tuple(values)
 
 
-def unpacked(values: Packed) -> IndexedFile:
-    """The file that was packed."""
+def unpacked(values: Packed, told: Mapping[str, tuple[str, ...]] = _NOTHING) -> IndexedFile:
+    """The file that was packed; the terms that were left out are put in from `told`."""
+    if told:
+        rows = (
+            (*row[:_TERMS], told[row[_HASH]]) if row[_HASH] in told else row
+            for row in values[_CHUNKS]
+        )
+        values = (*values[:_CHUNKS], tuple(rows), *values[_CHUNKS + 1 :])
     return IndexedFile(*(_UNPACK[name](value) for name, value in zip(_FIELDS, values, strict=True)))
-
-
-def completed(file: IndexedFile, told: Mapping[str, tuple[str, ...]]) -> IndexedFile:
-    """The file with the terms that an earlier reply told."""
-    chunks = (replace(c, body_terms=told[c.hash]) if c.hash in told else c for c in file.chunks)
-    return replace(file, chunks=tuple(chunks))
 
 
 def _field_names(of: type) -> tuple[str, ...]:
@@ -53,6 +59,10 @@ def _field_names(of: type) -> tuple[str, ...]:
 
 
 _FIELDS = _field_names(IndexedFile)
+_CHUNKS = _FIELDS.index("chunks")
+_HASH = _field_names(IndexedChunk).index("hash")
+_TERMS = _field_names(IndexedChunk).index("body_terms")
+assert len(_field_names(IndexedChunk)) - 1 == _TERMS, "they are cut off at the end"
 
 _Change = Callable[[Any], Any]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from lsp_assist.codebase import ingest, reading
 from lsp_assist.codebase.files import FileEntry
-from lsp_assist.codebase.packing import completed, unpacked
+from lsp_assist.codebase.packing import unpacked
 from lsp_assist.codebase.parser_worker import LIMITS, Limits, Worker, WorkerDied
 from lsp_assist.codebase.store import FileRecord, IndexedFile
 from lsp_assist.errors import IndexUnusable
@@ -113,7 +113,7 @@ class Parsers:
         except IndexUnusable as error:
             logger.warning("%s", error)
             return _empty(path, text, str(error))
-        file = completed(unpacked(values), told)
+        file = unpacked(values, told)
         self._told[path] = n_heard, {chunk.hash: chunk.body_terms for chunk in file.chunks}
         return file
 

@@ -22,7 +22,7 @@ from tests.codebase.outline_text import Fixture, fixtures
 
 HANGS = "@a\n" * 33_000
 """Takes tree-sitter's Kotlin 20 seconds, in which it never asks whether to go on."""
-SHORT = Limits(cpu_s=0.5, wait_s=20.0)
+SHORT = Limits(cpu_s=1.0, wait_s=30.0)
 GOOD = "def good(): pass\n"
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and /proc are POSIX")
@@ -51,8 +51,9 @@ def all_of(parsers: Parsers, entries: list[FileEntry]) -> dict[str, IndexedFile]
         return {file.path: file for file in found if isinstance(file, IndexedFile)}
 
 
-def test_a_file_is_what_it_is_without_the_process(parsers: Parsers, tmp_path: Path) -> None:
+def test_a_file_is_what_it_is_without_the_process(tmp_path: Path) -> None:
     """The process changes nothing: same symbols, uses, chunks and terms."""
+    parsers = Parsers(tmp_path, 1_000_000)
     made = [(entry(tmp_path, Path(f.path).name, f.source), f) for f in fixtures()]
     made = list({at.path: (at, fixture) for at, fixture in made}.values())
     found = all_of(parsers, [at for at, _ in made])
@@ -60,6 +61,7 @@ def test_a_file_is_what_it_is_without_the_process(parsers: Parsers, tmp_path: Pa
         record = FileRecord(at.size, at.mtime_ns, found[at.path].record.hash)
         assert found[at.path] == ingest.indexed(at.path, fixture.source, record)
         assert parsers.file(at) == found[at.path]
+    parsers.close()
 
 
 def test_an_open_file_is_as_if_it_came_anew_after_each_edit(parsers: Parsers) -> None:
@@ -90,7 +92,7 @@ def test_a_file_that_hangs_costs_itself_and_is_still_found_by_its_words(
     found = all_of(parsers, entries)
     assert len(found) == 6
     assert all(names(file) == ["good"] for path, file in found.items() if path != "hangs.kt")
-    assert found["hangs.kt"].problem.startswith("Parsing took more than 0.5 s")
+    assert found["hangs.kt"].problem.startswith("Parsing took more than 1 s")
     assert found["hangs.kt"].symbols == ()
     assert found["hangs.kt"].chunks[0].body_terms
     assert found["hangs.kt"].record.hash
@@ -99,7 +101,7 @@ def test_a_file_that_hangs_costs_itself_and_is_still_found_by_its_words(
 def test_an_open_file_that_hangs_does_so_once(parsers: Parsers) -> None:
     """The next questions do not wait for it again, and other files are parsed as ever."""
     first = parsers.text("hangs.kt", HANGS)
-    assert first.problem.startswith("Parsing took more than 0.5 s")
+    assert first.problem.startswith("Parsing took more than 1 s")
     again = parsers.text("hangs.kt", HANGS + "\n")
     assert "a moment ago" in again.problem
     assert again.chunks
