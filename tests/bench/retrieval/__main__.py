@@ -9,7 +9,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +24,6 @@ BARS: dict[str, Bar] = {
     "retrieval.doc2func_ratio": (">=", 1.15),
     "retrieval.commit_ratio": (">=", 1.06),
 }
-N_QUESTIONS = 300
-N_COMMITS = 150
 N_QUICK = 40
 FILE_HITS = 200
 """Places that a file's worth is summed from."""
@@ -54,18 +52,16 @@ def main() -> None:
     parser.add_argument("--history", type=Path, action="append", default=[], metavar="DIR")
     parser.add_argument("--only-given", action="store_true", help="nothing that is pinned")
     parser.add_argument("--quick", action="store_true", help="few questions; no bench.json")
-    parser.add_argument("only", nargs="*", choices=["doc2func", "commit", []], metavar="task")
+    parser.add_argument("only", nargs="*", choices=[*TASKS, []], metavar="task")
     options = parser.parse_args()
     print(f"split {options.split}, load {os.getloadavg()[0]:.1f}")
-    tasks = options.only or ["doc2func", "commit"]
-    for task in tasks:
-        n = N_QUICK if options.quick else {"doc2func": N_QUESTIONS, "commit": N_COMMITS}[task]
+    for task in options.only or TASKS:
+        measure, n = TASKS[task]
         asked = Asked()
         for repository in _material(options, task):
             started = time.perf_counter()
-            measure = doc2func if task == "doc2func" else commit
             with tempfile.TemporaryDirectory() as scratch:
-                n_asked = measure(repository, Path(scratch), n, asked)
+                n_asked = measure(repository, Path(scratch), N_QUICK if options.quick else n, asked)
             if n_asked:
                 line = _row(asked, repository.name)
                 print(f"{task} {line}  ({time.perf_counter() - started:.0f} s)", flush=True)
@@ -111,10 +107,40 @@ def commit(repository: Repository, scratch: Path, n: int, asked: Asked) -> int:
     return n_asked
 
 
+def guard(repository: Repository, scratch: Path, n: int, asked: Asked) -> int:
+    """Ask what people ask of the code as it is; returns how many questions there were."""
+    found = questions.guard_questions(repository)[:n]
+    if not found:
+        return 0
+    index = Index(repository.path, scratch / "index.sqlite3", IndexSettings())
+    index.refresh()
+    for question in found:
+        ranks = {}
+        for name, ranker in rankers(index).items():
+            places = ranker(question.text, measures.AT)
+            right = (
+                at
+                for at, hit in enumerate(places, 1)
+                if question.is_answered_by(hit.path, hit.symbol)
+            )
+            ranks[name] = next(right, 0)
+        asked.add(repository.name, ranks)
+    index.close()
+    return len(found)
+
+
+TASKS: dict[str, tuple[Callable[[Repository, Path, int, Asked], int], int]] = {
+    "doc2func": (doc2func, 300),
+    "commit": (commit, 150),
+    "guard": (guard, 100),
+}
+"""What is asked, and how often in each repository."""
+
+
 def _material(options: argparse.Namespace, task: str) -> Iterator[Repository]:
-    if task == "doc2func" and not options.only_given:
+    if task != "commit" and not options.only_given:
         yield from material.pinned(options.split)
-    for path in options.code if task == "doc2func" else options.history:
+    for path in options.history if task == "commit" else options.code:
         if repository := material.given(path, options.split):
             yield repository
 

@@ -6,6 +6,7 @@ Makes the workspaces that they are asked in. Knows no ranking.
 import random
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,16 @@ from lsp_assist.codebase.languages import language_of
 from tests.bench.retrieval.docs import MIN_WORDS, undocumented
 from tests.bench.retrieval.material import Repository
 
-__all__ = ["Commit", "FileQuestion", "SymbolQuestion", "commits", "symbol_questions", "trees"]
+__all__ = [
+    "Commit",
+    "FileQuestion",
+    "PlaceQuestion",
+    "SymbolQuestion",
+    "commits",
+    "guard_questions",
+    "symbol_questions",
+    "trees",
+]
 
 MAX_FILE_BYTES = 1_000_000
 MAX_CHANGED = 10
@@ -30,6 +40,22 @@ class SymbolQuestion:
     text: str
     path: str
     ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceQuestion:
+    """A text and the places that answer it: paths, each with a qualified name or none."""
+
+    text: str
+    places: tuple[tuple[str, str], ...]
+
+    def is_answered_by(self, path: str, symbol: str) -> bool:
+        """Whether a symbol is one of the places, or a part of one."""
+        return any(
+            path == own
+            and (symbol == name or not name or symbol.startswith((f"{name}.", f"{name}::")))
+            for own, name in self.places
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +103,17 @@ def symbol_questions(repository: Repository, workspace: Path, n: int) -> list[Sy
     alone = [questions[0] for questions in found.values() if len(questions) == 1]
     alone.sort(key=lambda question: (question.path, question.ordinal))
     return random.Random(1).sample(alone, min(n, len(alone)))
+
+
+def guard_questions(repository: Repository) -> list[PlaceQuestion]:
+    """The questions about a repository that people wrote, with the places that they named."""
+    tables = tomllib.loads(Path(__file__).with_name("guard.toml").read_text("utf-8"))["question"]
+    found = []
+    for table in tables:
+        if table["repository"] == repository.name:
+            parts = (place.partition(" ") for place in table["places"])
+            found.append(PlaceQuestion(table["text"], tuple((p, name) for p, _, name in parts)))
+    return found
 
 
 def trees(repository: Repository, workspace: Path, n: int) -> Iterator[FileQuestion]:
