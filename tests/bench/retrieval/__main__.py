@@ -18,15 +18,13 @@ from lsp_assist.config import IndexSettings
 from tests.bench.report import Bar, report
 from tests.bench.retrieval import material, measures, questions
 from tests.bench.retrieval.material import Repository
-from tests.bench.retrieval.rankers import file_ranking, rankers
+from tests.bench.retrieval.rankers import FILE_HITS, file_ranking, rankers
 
 BARS: dict[str, Bar] = {
     "retrieval.doc2func_ratio": (">=", 1.15),
     "retrieval.commit_ratio": (">=", 1.06),
 }
 N_QUICK = 40
-FILE_HITS = 200
-"""Places that a file's worth is summed from."""
 
 
 @dataclass(slots=True)

@@ -9,27 +9,37 @@ from contextlib import contextmanager
 from heapq import nlargest
 from types import ModuleType
 
-from lsp_assist.codebase import lexical, ranking, store
+from lsp_assist.codebase import index, lexical, ranking, store
 from lsp_assist.codebase.index import Index
 from lsp_assist.codebase.ranking import Hit
 
-__all__ = ["PLAIN", "Ranker", "Weights", "file_ranking", "rankers", "weighted"]
+__all__ = [
+    "FILE_HITS",
+    "PLAIN",
+    "Ranker",
+    "Weights",
+    "current",
+    "file_ranking",
+    "rankers",
+    "weighted",
+]
 
 Ranker = Callable[[str, int], Sequence[Hit]]
 """The best places for a question, best first."""
 Weights = dict[str, float]
 
-_HOMES: dict[str, ModuleType] = {
-    "TEST_PRIOR": ranking,
-    "PROSE_PRIOR": ranking,
-    "VENDOR_PRIOR": ranking,
-    "VALUE_PRIOR": ranking,
-    "NO_SYMBOL_PRIOR": ranking,
-    "NAMED_BONUS": ranking,
-    "NAME_WEIGHT": store,
-    "K1": lexical,
-    "B": lexical,
+_HOMES: dict[str, tuple[ModuleType, ...]] = {
+    "TEST_PRIOR": (ranking,),
+    "PROSE_PRIOR": (ranking,),
+    "VENDOR_PRIOR": (ranking,),
+    "VALUE_PRIOR": (ranking,),
+    "NO_SYMBOL_PRIOR": (ranking,),
+    "NAMED_BONUS": (ranking,),
+    "NAME_WEIGHT": (store, index),
+    "K1": (lexical,),
+    "B": (lexical,),
 }
+"""The modules that have a weight among their names."""
 
 PLAIN: Weights = {
     "TEST_PRIOR": 1,
@@ -42,16 +52,18 @@ PLAIN: Weights = {
 """Under these a place is worth what BM25 says and nothing else."""
 
 CHUNKS_PER_FILE = 3
+FILE_HITS = 200
+"""Places that a file's worth is summed from."""
 
 
-def rankers(index: Index) -> dict[str, Ranker]:
+def rankers(opened: Index) -> dict[str, Ranker]:
     """What is compared, by name."""
 
     def plain(question: str, limit: int) -> Sequence[Hit]:
         with weighted(PLAIN):
-            return index.search(question, limit)
+            return opened.search(question, limit)
 
-    return {"bm25": plain, "lexical": index.search}
+    return {"bm25": plain, "lexical": opened.search}
 
 
 def file_ranking(hits: Iterable[Hit]) -> list[str]:
@@ -63,14 +75,23 @@ def file_ranking(hits: Iterable[Hit]) -> list[str]:
     return sorted(worth, key=lambda path: (-worth[path], path))
 
 
+def current() -> Weights:
+    """The product's weights as they are."""
+    return {name: float(getattr(homes[0], name)) for name, homes in _HOMES.items()}
+
+
 @contextmanager
 def weighted(weights: Weights) -> Iterator[None]:
     """The product with other weights than its own, for as long as this lasts."""
-    before = {name: getattr(_HOMES[name], name) for name in weights}
+    before = current()
     try:
-        for name, value in weights.items():
-            setattr(_HOMES[name], name, value)
+        _set(weights)
         yield
     finally:
-        for name, value in before.items():
-            setattr(_HOMES[name], name, value)
+        _set(before)
+
+
+def _set(weights: Weights) -> None:
+    for name, value in weights.items():
+        for home in _HOMES[name]:
+            setattr(home, name, value)
