@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli bench-engine bench-context clean
+.PHONY: setup ask test test-fast check format clean
+.PHONY: bench bench-cli bench-engine bench-index bench-retrieval bench-context
 
 setup: $(STAMP)
 
@@ -36,7 +37,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-context
+bench: bench-cli bench-engine bench-index bench-retrieval bench-context
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
@@ -46,6 +47,13 @@ bench-engine: $(STAMP)
 
 bench-context: $(STAMP)
 	$(BIN)/python -m tests.bench.context
+
+# Compares with universal-ctags, which must be there.
+bench-index: $(STAMP)
+	$(BIN)/python -m tests.bench.index
+
+bench-retrieval: $(STAMP)
+	$(BIN)/python -m tests.bench.retrieval
 
 clean:
 	rm -rf $(VENV) build dist

@@ -91,7 +91,7 @@ def test_the_context_of_a_question_is_shown_and_nothing_is_asked(root: Path, mod
     assert "tokens are warm" in shown
     said = json.loads(run("context", "--json", "--dir", root, "Where is a request sent again?"))
     assert said["model"] == "extractive"
-    assert [p["path"] for p in said["pieces"] if p["kind"] == "hit"][0] == "client.py"
+    assert next(p["path"] for p in said["pieces"] if p["kind"] == "hit") == "client.py"
 
 
 def test_a_project_that_is_wanted_whole_and_does_not_fit_is_refused(
@@ -253,6 +253,16 @@ def test_ctrl_c_ends_a_reply_within_a_moment_and_keeps_what_was_said(
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stderr.strip() == "Cancelled."
+
+
+@pytest.mark.slow
+def test_a_file_that_its_grammar_cannot_take_is_named(root: Path) -> None:
+    """It takes tree-sitter 20 seconds and does not stop when asked; the rest is indexed."""
+    (root / "hangs.kt").write_text("@a\n" * 33_000)
+    assert "2 files" in run("index", root)
+    status = json.loads(run("index", root, "--status", "--json"))
+    assert [problem.partition(":")[0] for problem in status["problems"]] == ["hangs.kt"]
+    assert status["nSymbols"] == 2
 
 
 def test_ctrl_c_while_indexing_keeps_what_is_done(tmp_path: Path) -> None:
