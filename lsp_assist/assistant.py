@@ -1,6 +1,6 @@
 """Builds and owns everything: the public API without LSP.
 
-One event loop uses it, and chats and tasks are touched on it only.
+One event loop uses it. Chats live in their store; what is read of one is as it is at that moment.
 """
 
 import asyncio
@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lsp_assist
+from lsp_assist.chat import titles
+from lsp_assist.chat.chats import Chats, Recorder
+from lsp_assist.chat.hidden import Veil, visible
 from lsp_assist.chat.tree import Chat, Turn, TurnStatus
+from lsp_assist.codebase.index import Passage
 from lsp_assist.config import Settings
+from lsp_assist.context.modes import Mode, Modes
+from lsp_assist.context.personalities import Personalities
 from lsp_assist.errors import BadInput
-from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, question
+from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, Titled, question
 from lsp_assist.flows.question import Question, Selection
+from lsp_assist.flows.regenerate import answer_again
 from lsp_assist.llm import Message, Model, Sampling, Segment
 from lsp_assist.models import open_model
 from lsp_assist.workspace import IndexStatus, Workspace
@@ -65,7 +72,10 @@ class Assistant:
         self._model, self._route = (
             (model, "chosen by the caller") if model else open_model(settings)
         )
-        self._chats: dict[str, Chat] = {}
+        config = settings.places.config
+        self.chats = Chats(settings.places.data / "chats.sqlite3")
+        self.modes = Modes(config / "modes")
+        self.personalities = Personalities(config / "personalities")
 
     async def start(self) -> None:
         """Open what is on disk of every workspace folder. Reads no workspace file.
@@ -77,6 +87,7 @@ class Assistant:
     async def close(self) -> None:
         """Stop what runs, keep what was indexed, free the model. Idempotent."""
         await self.workspace.close()
+        await self.chats.close()
         await self._model.close()
 
     # Questions
@@ -84,46 +95,60 @@ class Assistant:
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """The reply to a question, as events. Read it under `contextlib.aclosing`.
 
-        The turn joins its chat when it ends, also when it was cancelled: its partial reply is kept.
+        The turn is kept in its chat from when it is sent, also when it is cancelled or the process
+        killed: then with what was said. The text of events is what is shown; the chat keeps hidden
+        blocks as well.
 
-        Raises: BadInput, ModelError, IndexUnusable
+        Raises: BadInput, ModelError, IndexUnusable, ChatsUnusable
         """
-        question.check(asked)
-        chat = self._chats.get(asked.chat_id, Chat(asked.chat_id))
-        if asked.turn_id in chat.turns:
-            raise BadInput(
-                f"Turn {asked.turn_id!r} is already in chat {asked.chat_id!r}; use a new id.",
-                field="turnId",
-            )
-        parent_id = asked.parent_turn_id or chat.last_turn_id()
-        path = chat.path(parent_id)
-        message: Message | None = None
-        parts: list[str] = []
-        status: TurnStatus = "error"
+        stored = await self.chats.load(asked.chat_id)
+        chat = stored.chat if stored else Chat(asked.chat_id)
+        parent_id, again = _place(chat, asked)
+        path = chat.answered_path(parent_id)
+        asked, bench = await self._ready(asked)
+        if again is None:
+            question.check(asked)
+            opening = chat.opening_after(parent_id)
+            answer = question.answer(bench, opening, path, asked)
+        else:
+            opening = again.opening
+            answer = answer_again(bench, opening, path, again.question)
         if note := await self.workspace.freshness():
             yield Step(note)
+        veil = Veil()
+        recorder: Recorder | None = None
+        status: TurnStatus = "error"
+        model = self._model.name
         try:
-            answer = question.answer(self._workbench(), chat.opening, path, asked)
             async with aclosing(answer) as events:
                 async for event in events:
                     match event:
                         case Opened():
-                            begun = self._chats.get(asked.chat_id, chat)
-                            self._chats[asked.chat_id] = replace(begun, opening=event.messages)
+                            opening = event.messages
                         case Asked():
-                            message = event.message
-                        case Text():
-                            parts.append(event.text)
-                        case Done():
-                            status = "done"
-                            self._keep(asked, parent_id, message, parts, status)
+                            sent = _turn(asked, parent_id, event.message, opening, model)
+                            recorder = self._record(chat, sent)
+                            await recorder.begun()
+                            if stored is None:
+                                yield Titled(_title(sent))
+                        case Text() if recorder is not None:
+                            recorder.add(event.text)
+                            if shown := veil.feed(event.text):
+                                yield Text(shown)
+                            continue
+                        case Done() if recorder is not None:
+                            status, model = "done", event.usage.model or model
+                            await recorder.end(status, model)
+                            if shown := veil.rest():
+                                yield Text(shown)
+                            event = replace(event, text=visible(event.text))  # noqa: PLW2901
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
-            status = "cancelled"
+            status = "done" if status == "done" else "cancelled"
             raise
         finally:
-            if status != "done":
-                self._keep(asked, parent_id, message, parts, status)
+            if status != "done" and recorder is not None:
+                await recorder.end(status, model)
 
     async def status(self) -> Status:
         """What is there, and how it is."""
@@ -135,32 +160,87 @@ class Assistant:
             model=ModelStatus(self._model.name, str(model_path) if model_path else ""),
             indexes=await self.workspace.status(),
             n_documents=len(self.workspace.documents),
-            n_chats=len(self._chats),
-            warnings=self.settings.warnings,
+            n_chats=await self.chats.count(),
+            warnings=(*self.settings.warnings, *self.chats.warnings, *await self._file_warnings()),
         )
 
     # Below: how it is done.
 
-    def _workbench(self) -> question.Workbench:
+    async def _ready(self, asked: Question) -> tuple[Question, question.Workbench]:
+        """The question with how it is to be answered, and what it is answered with.
+
+        Raises: BadInput for a mode or a personality that there is not.
+        """
+        mode, personality = await asyncio.to_thread(
+            lambda: (self.modes.get(asked.mode), self.personalities.get(asked.personality))
+        )
+        manner = "\n\n".join(text for text in (mode.text, personality.text) if text)
+        return replace(asked, manner=manner), self._workbench(mode)
+
+    def _workbench(self, mode: Mode) -> question.Workbench:
         model = self.settings.model
-        sampling = Sampling(temperature=model.temperature, max_tokens=model.max_tokens)
+        temperature = model.temperature
+        if mode.temperature is not None and temperature > 0:  # who wants 0 wants it always
+            temperature = mode.temperature
+        sampling = Sampling(temperature=temperature, max_tokens=mode.max_tokens(model.max_tokens))
         workspace = self.workspace
-        return question.Workbench(
-            self._model, sampling, self._route, workspace.find, workspace.symbol_at
+        find = workspace.find if mode.context == "auto" else _find_nothing
+        return question.Workbench(self._model, sampling, self._route, find, workspace.symbol_at)
+
+    def _record(self, chat: Chat, turn: Turn) -> Recorder:
+        roots = [str(root) for root in self.workspace.roots]
+        return self.chats.record(chat, roots, _title(turn), turn)
+
+    async def _file_warnings(self) -> tuple[str, ...]:
+        return await asyncio.to_thread(
+            lambda: (*self.modes.warnings(), *self.personalities.warnings())
         )
 
-    def _keep(
-        self,
-        asked: Question,
-        parent_id: str | None,
-        message: Message | None,
-        parts: Sequence[str],
-        status: TurnStatus,
-    ) -> None:
-        """Put the turn into its chat, unless it ended before it was sent."""
-        if message is None:
-            return
-        reply = Message("assistant", (Segment("reply", "".join(parts)),))
-        chat = self._chats.get(asked.chat_id, Chat(asked.chat_id))
-        turn = Turn(asked.turn_id, parent_id, message, reply, status)
-        self._chats[asked.chat_id] = chat.with_turn(turn)
+
+async def _find_nothing(_query: str, _limit: int) -> Sequence[Passage]:
+    """For a mode that shows nothing but what was selected."""
+    return ()
+
+
+def _place(chat: Chat, asked: Question) -> tuple[str | None, Turn | None]:
+    """The turn to continue after, and the one to answer once more, if that is what is asked.
+
+    Raises: BadInput, UnknownTurn
+    """
+    if asked.turn_id in chat.turns:
+        raise BadInput(
+            f"Turn {asked.turn_id!r} is already in chat {asked.chat_id!r}; use a new id.",
+            field="turnId",
+        )
+    if asked.beside_turn_id is None:
+        return asked.parent_turn_id or chat.last_turn_id(), None
+    if asked.parent_turn_id is not None:
+        raise BadInput("Name `parentTurnId` or `besideTurnId`, not both.", field="besideTurnId")
+    beside = chat.turn(asked.beside_turn_id)
+    is_said = asked.text.strip() or asked.selection is not None
+    return beside.parent_id, None if is_said else beside
+
+
+def _turn(
+    asked: Question,
+    parent_id: str | None,
+    message: Message,
+    opening: tuple[Message, ...],
+    model: str,
+) -> Turn:
+    nothing = Message("assistant", (Segment("reply", ""),))
+    return Turn(
+        asked.turn_id,
+        parent_id,
+        message,
+        nothing,
+        "running",
+        opening,
+        asked.mode,
+        asked.personality,
+        model,
+    )
+
+
+def _title(turn: Turn) -> str:
+    return titles.first_words(turn.asked, instead="A question")

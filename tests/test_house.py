@@ -40,7 +40,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pygls": ("server/",),
     "rich": ("cli/",),
     "starlette": ("engine/",),
-    "sqlite3": ("chat/store.py", "codebase/store.py"),
+    "sqlite3": ("chat/", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
     "torch": ("micro/",),
     "tree_sitter": ("codebase/outline.py",),

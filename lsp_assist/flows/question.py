@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from lsp_assist.chat.tree import Turn
 from lsp_assist.codebase.index import Passage
-from lsp_assist.context import modes, pick, prompt
+from lsp_assist.context import pick, prompt
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import BadInput
 from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text
@@ -38,7 +38,13 @@ class Question:
     parent_turn_id: str | None = None
     """None continues the chat after its last turn."""
     mode: str = ""
+    personality: str = ""
     selection: Selection | None = None
+    beside_turn_id: str | None = None
+    """A turn that this one stands beside, after the same parent: asked in other words, or, where
+    nothing is said, answered once more."""
+    manner: str = ""
+    """What mode and personality say about how to answer; it travels with the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,6 @@ def check(question: Question) -> None:
 
     Raises: BadInput
     """
-    modes.instructions(question.mode)
     if not question.text.strip() and question.selection is None:
         raise BadInput("The question is empty; type one or select some code.", field="text")
     if len(question.text) > MAX_QUESTION_CHARS:
@@ -91,7 +96,7 @@ async def answer(
     budget = None if window is None else int((window - bench.sampling.max_tokens) * PIECES_SHARE)
     picked = await pick.pick(question.selection, selected, passages, budget, bench.model.count)
     text = question.text if question.text.strip() else _default_question(question.mode)
-    message = prompt.question_message(picked.pieces, modes.instructions(question.mode), text)
+    message = prompt.question_message(picked.pieces, question.manner, text)
     sources = tuple(s.source for s in picked.pieces if s.source is not None)
     if not opening:
         opening = (prompt.SYSTEM,)
