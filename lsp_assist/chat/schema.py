@@ -35,7 +35,7 @@ CREATE TABLE turns (
     ended INTEGER,  -- counts the turns as they end; NULL while one runs
     writer TEXT NOT NULL,  -- who writes the reply of one that runs
     mode TEXT NOT NULL, personality TEXT NOT NULL, model TEXT NOT NULL,
-    created_ns INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL,
     verdict TEXT NOT NULL DEFAULT '', verdict_text TEXT NOT NULL DEFAULT '',
     UNIQUE (chat, id)
 );

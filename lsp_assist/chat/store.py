@@ -235,10 +235,11 @@ class ChatStore:
         """
         with self._db.transaction() as db:
             db.execute("UPDATE turns SET reply = ? WHERE row = ?", (codec.encoded(reply), at))
-            _end(db, at, status, model)
+            now = self._clock_ns()
+            _end(db, at, status, model, now)
             db.execute(
                 "UPDATE chats SET updated_ns = ? WHERE id = (SELECT chat FROM turns WHERE row = ?)",
-                (self._clock_ns(), at),
+                (now, at),
             )
 
     def fork(self, chat_id: str, turn_id: str, new_id: str, roots: Sequence[str]) -> StoredChat:
@@ -311,7 +312,7 @@ class ChatStore:
             )
             for turn in stored.chat.turns.values():
                 at = self._insert(db, stored.chat.id, turn, _put_opening(db, turn.opening))
-                _end(db, at, turn.status, turn.model)
+                _end(db, at, turn.status, turn.model, turn.ended_ns)
 
     def judge(self, turn_id: str, verdict: Verdict, text: str = "") -> None:
         """Note what the user thought of a reply, and the text that they made of it.
@@ -345,7 +346,7 @@ class ChatStore:
     def _own_rows(self, chat_id: str) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
         return self._db.rows(
             "SELECT row, id, parent, opening, question, reply, status, mode, personality, model,"
-            " created_ns FROM turns WHERE chat = ? ORDER BY ended IS NULL, ended, row",
+            " created_ns, ended_ns FROM turns WHERE chat = ? ORDER BY ended IS NULL, ended, row",
             chat_id,
         )
 
@@ -373,12 +374,13 @@ class ChatStore:
             )
         at = db.execute(
             "INSERT INTO turns (chat, id, parent, opening, question, reply, status, writer, mode,"
-            " personality, model, created_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " personality, model, created_ns, ended_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(chat_id, turn.id, parent, opening, _put_message(db, turn.question)),
                 *(codec.encoded(turn.reply), turn.status),
                 *(self._writer.name if self._writer else "", turn.mode, turn.personality),
-                *(turn.model, turn.created_ns),
+                *(turn.model, turn.created_ns, turn.ended_ns),
             ),
         ).lastrowid
         assert at is not None
@@ -418,7 +420,7 @@ class ChatStore:
             if is_own or self._writers is None or writers.is_alive(self._writers, writer):
                 continue
             with self._db.transaction() as db:
-                _end(db, at, "cancelled", model)
+                _end(db, at, "cancelled", model, self._clock_ns())
 
     def _opening(self, opening: int | None) -> tuple[Message, ...]:
         if opening is None:
@@ -441,7 +443,8 @@ WITH RECURSIVE up (at, height) AS (
     SELECT ?, 0
     UNION ALL SELECT parent, height + 1 FROM up JOIN turns ON row = at WHERE parent IS NOT NULL
 )
-SELECT row, id, parent, opening, question, reply, status, mode, personality, model, created_ns
+SELECT row, id, parent, opening, question, reply, status, mode, personality, model, created_ns,
+    ended_ns
 FROM up JOIN turns ON row = at ORDER BY height DESC
 """
 _SWEEP = """
@@ -475,12 +478,12 @@ def _put_opening(db: "sqlite3.Connection", messages: Sequence[Message]) -> int |
     return int(at)
 
 
-def _end(db: "sqlite3.Connection", at: int, status: TurnStatus, model: str) -> None:
+def _end(db: "sqlite3.Connection", at: int, status: TurnStatus, model: str, ended_ns: int) -> None:
     """Give a turn its place among those that ended, and its reply to the search."""
     changed = db.execute(
-        "UPDATE turns SET status = ?, model = ?, writer = '',"
+        "UPDATE turns SET status = ?, model = ?, ended_ns = ?, writer = '',"
         " ended = (SELECT IFNULL(MAX(ended), 0) + 1 FROM turns) WHERE row = ? AND ended IS NULL",
-        (status, model, at),
+        (status, model, ended_ns, at),
     ).rowcount
     if changed:
         (reply,) = db.execute("SELECT reply FROM turns WHERE row = ?", (at,)).fetchone()

@@ -31,6 +31,7 @@ class Turn:
     """The one that answered."""
     created_ns: int = 0
     """Since the epoch; 0 where nobody noted it."""
+    ended_ns: int = 0
 
     @property
     def asked(self) -> str:

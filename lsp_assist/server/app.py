@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from lsprotocol import types
@@ -21,7 +22,7 @@ from lsp_assist.assistant import Assistant
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
 from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.server import actions, logs, options, parent, places
+from lsp_assist.server import actions, chat_requests, logs, options, parent, places
 from lsp_assist.server.chat import Turns
 from lsp_assist.server.chat_files import ChatFiles
 from lsp_assist.server.client import Client
@@ -129,6 +130,10 @@ class AssistServer(LanguageServer):
             CANCEL: self._turns.cancel,
             SEARCH: self._search,
             STATUS: self._status,
+            **{
+                method: partial(self._on_chats, handle)
+                for method, handle in chat_requests.HANDLERS.items()
+            },
         }
 
     def _notifications(self) -> dict[str, Callable[[Any], None]]:
@@ -206,6 +211,12 @@ class AssistServer(LanguageServer):
             self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
         self._index()
         self._tasks.start(self._watch_files(), "watching files")
+        self._tasks.start(self._open_chats(), "opening the chats")
+
+    async def _open_chats(self) -> None:
+        await self.assistant.chats.start()
+        for warning in self.assistant.chats.warnings:
+            self.client.tell(warning, types.MessageType.Warning)
 
     async def _watch_files(self) -> None:
         self.assistant.workspace.watches_files = await self.client.watch_files()
@@ -313,6 +324,9 @@ class AssistServer(LanguageServer):
 
     def _ask(self, params: object) -> Awaitable[object]:
         return self._turns.ask(self.assistant, self.client.encoding, params)
+
+    def _on_chats(self, handle: chat_requests.Handler, params: object) -> Awaitable[object]:
+        return handle(self.assistant, self._turns, params)
 
     def _search(self, params: object) -> Awaitable[object]:
         asked = structure(SearchParams, params)

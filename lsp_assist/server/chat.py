@@ -13,7 +13,7 @@ from contextlib import aclosing
 from lsp_assist.assistant import Assistant, Question
 from lsp_assist.codebase.documents import Encoding
 from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.flows import Done, Step, Text
+from lsp_assist.flows import Done, Step, Text, Titled
 from lsp_assist.llm import Source, Usage
 from lsp_assist.server import places
 from lsp_assist.server.protocol import (
@@ -32,7 +32,7 @@ from lsp_assist.server.protocol import (
 from lsp_assist.server.rpc import Connection, log_failure
 from lsp_assist.server.tasks import Tasks
 
-__all__ = ["DELTA_INTERVAL_S", "Emit", "Turn", "Turns", "send_events"]
+__all__ = ["DELTA_INTERVAL_S", "Emit", "Turn", "Turns", "send_events", "source_infos"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ class Turns:
             turn_id=asked.turn_id,
             parent_turn_id=asked.parent_turn_id,
             mode=asked.mode,
+            personality=asked.personality,
+            beside_turn_id=asked.beside_turn_id,
             selection=places.selection(
                 assistant, encoding, selected.uri, selected.range, field="context.selection"
             )
@@ -113,6 +115,14 @@ class Turns:
         if turn is not None:
             turn.cancel()
         return unstructure(Empty())
+
+    async def end(self, chat_id: str) -> None:
+        """Cancel the turns of a chat and wait until they have ended."""
+        running = [turn for turn in self._running.values() if turn.chat_id == chat_id]
+        for turn in running:
+            turn.cancel()
+        if running:
+            await asyncio.wait([turn.result for turn in running])
 
     def start(
         self,
@@ -182,6 +192,11 @@ class Turn:
         self._is_started = False
         self._is_cancelled = False
 
+    @property
+    def chat_id(self) -> str:
+        """The chat that the turn belongs to."""
+        return self._question.chat_id
+
     def cancel(self) -> None:
         """Stop the turn; it ends as "cancelled" with what was said so far."""
         self._is_cancelled = True
@@ -207,7 +222,7 @@ class Turn:
             if self._is_cancelled:
                 raise asyncio.CancelledError
             done = await self._stream(said)
-            sources = tuple(_source_infos(self._assistant, done.sources))
+            sources = tuple(source_infos(self._assistant, done.sources))
             usage = _usage(done.usage)
             self._events.other("usage", usage=usage)
             self._events.other("done", sources=sources)
@@ -234,6 +249,8 @@ class Turn:
                 match event:
                     case Step():
                         self._events.other("step", text=event.text)
+                    case Titled():
+                        self._events.other("title", title=event.title)
                     case Text():
                         said.append(event.text)
                         self._events.text(event.text)
@@ -256,7 +273,8 @@ def _usage(usage: Usage) -> UsageInfo:
     )
 
 
-def _source_infos(assistant: Assistant, sources: Iterable[Source]) -> Iterable[SourceInfo]:
+def source_infos(assistant: Assistant, sources: Iterable[Source]) -> Iterable[SourceInfo]:
+    """The places as they travel."""
     for source in sources:
         yield SourceInfo(
             uri=places.uri_of(assistant, source.root, source.path),

@@ -8,8 +8,10 @@ through chat_document.py.
 import asyncio
 import logging
 import os
+import re
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from lsprotocol import types
@@ -36,6 +38,7 @@ _N_ATTEMPTS = 3
 _REPLY = f"\n\n{chat_document.ANSWER}\n\n"
 """What a reply begins with; nothing that a model says gets through as this heading."""
 _LIMIT_BYTES = 20_000_000
+_FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
 class ChatFiles:
@@ -80,10 +83,15 @@ class ChatFiles:
         return CommandResult(path.stem, uri=path.as_uri())
 
     def ask(self, question: Question, uri: str) -> CommandResult:
-        """Show a new chat with this question and write the reply into it."""
+        """Show a new chat with this question and write the reply into it.
+
+        Raises: BadInput if the chat has a document already
+        """
         quote = _quote(question.selection, uri) if question.selection else None
         title = question.text.strip() or f"{question.mode.capitalize()} this code."
-        path = self._new(chat_document.asked(title, quote))
+        path = self._new(chat_document.asked(title, quote), question.chat_id)
+        # What is sent from the document later goes on with this chat.
+        question = replace(question, chat_id=path.stem)
         self._start(path, question, is_shown=False)
         return CommandResult(question.chat_id, question.turn_id, path.as_uri())
 
@@ -136,10 +144,20 @@ class ChatFiles:
         )
         return places.selection(self._assistant, "utf-32", quote.uri, lines)
 
-    def _new(self, content: str) -> Path:
+    def _new(self, content: str, chat_id: str = "") -> Path:
+        """A chat document, named by its chat where that can name a file.
+
+        Raises: BadInput if there is one already
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f"{uuid.uuid4()}.md"
-        _write(path, content, os.O_EXCL)
+        stem = chat_id if _FILE_NAME.fullmatch(chat_id) else str(uuid.uuid4())
+        path = self._folder / f"{stem}.md"
+        try:
+            _write(path, content, os.O_EXCL)
+        except FileExistsError:
+            raise BadInput(
+                f"Chat {chat_id!r} has a document; type the question there: {path}", field="chatId"
+            ) from None
         return path
 
     async def _show(self, path: Path) -> None:

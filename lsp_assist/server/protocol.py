@@ -19,9 +19,18 @@ from lsp_assist.errors import BadInput
 __all__ = [
     "ASK",
     "CANCEL",
+    "CHAT",
+    "CHATS",
+    "DELETE_CHAT",
     "EVENT",
     "EVENTS",
     "EXPERIMENTAL",
+    "EXPORT_CHAT",
+    "FEEDBACK",
+    "FORK",
+    "IMPORT_CHAT",
+    "MODES",
+    "RENAME_CHAT",
     "REQUESTS",
     "SEARCH",
     "STATUS",
@@ -29,6 +38,12 @@ __all__ = [
     "AskParams",
     "AskResult",
     "CancelParams",
+    "ChatFound",
+    "ChatInfo",
+    "ChatParams",
+    "ChatSummary",
+    "ChatsParams",
+    "ChatsResult",
     "CommandArgument",
     "CommandResult",
     "Context",
@@ -37,18 +52,29 @@ __all__ = [
     "ErrorInfo",
     "EventFields",
     "EventKind",
+    "ExportParams",
+    "Exported",
     "Failed",
+    "FeedbackParams",
+    "ForkParams",
     "Found",
+    "ImportParams",
     "IndexInfo",
+    "ModeInfo",
     "ModelInfo",
+    "ModesResult",
+    "Named",
+    "PersonalityInfo",
     "Position",
     "Range",
+    "RenameParams",
     "Said",
     "SearchParams",
     "SearchResult",
     "SelectionContext",
     "SourceInfo",
     "StatusResult",
+    "TurnInfo",
     "UsageInfo",
     "Used",
     "camel_case",
@@ -64,12 +90,23 @@ the extension."""
 
 ASK = "assist/ask"
 CANCEL = "assist/cancel"
+CHAT = "assist/chat"
+CHATS = "assist/chats"
+DELETE_CHAT = "assist/deleteChat"
+EXPORT_CHAT = "assist/exportChat"
+FEEDBACK = "assist/feedback"
+FORK = "assist/fork"
+IMPORT_CHAT = "assist/importChat"
+MODES = "assist/modes"
+RENAME_CHAT = "assist/renameChat"
 SEARCH = "assist/search"
 STATUS = "assist/status"
 EVENT = "assist/event"
 
 TurnEnd = Literal["done", "cancelled", "error"]
-EventKind = Literal["step", "delta", "usage", "done", "cancelled", "error"]
+TurnState = Literal["running", "done", "cancelled", "error"]
+Verdict = Literal["accepted", "rejected", "edited"]
+EventKind = Literal["step", "title", "delta", "usage", "done", "cancelled", "error"]
 
 T = TypeVar("T")
 
@@ -114,8 +151,15 @@ class AskParams:
     turn_id: Annotated[str, "made by the client (UUID); names the turn in events"]
     text: Annotated[str, "the question; may be empty if code is selected"]
     parent_turn_id: Annotated[str | None, "the turn to continue after; the chat's last one"] = None
-    mode: Annotated[str, "`ask`, `explain`, `refactor`, `fix`, `document`, `test`"] = ""
+    mode: Annotated[str, "how to answer, one of `assist/modes`; any turn may have another"] = ""
     context: Annotated[Context, "what the question is about"] = Context()
+    beside_turn_id: Annotated[
+        str | None,
+        "instead of `parentTurnId`: the turn to stand beside, after the same parent. With a text it"
+        " is that question in other words; without text and selection, the same question as it was"
+        " sent, answered once more",
+    ] = None
+    personality: Annotated[str, "in which tone, one of `assist/modes`"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +212,167 @@ class CancelParams:
     """A turn to stop."""
 
     turn_id: Annotated[str, "one that has ended, or never was, is no error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatsParams:
+    """Which chats to list."""
+
+    limit: Annotated[int, "1 to 1,000"] = 100
+    everywhere: Annotated[bool, "those of other workspaces as well"] = False
+    query: Annotated[str, "words to look for in all chats, the last one may be cut short"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSummary:
+    """A chat in a list."""
+
+    chat_id: Annotated[str, ""]
+    title: Annotated[str, "the first words of its first question, until it is renamed"]
+    n_turns: Annotated[int, "its own, without those it shares with the chat it was forked from"]
+    created_ms: Annotated[int, "since 1970"]
+    updated_ms: Annotated[int, "since 1970"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFound:
+    """A turn that holds the words."""
+
+    chat_id: Annotated[str, ""]
+    turn_id: Annotated[str, ""]
+    title: Annotated[str, "of the chat"]
+    excerpt: Annotated[str, "of what was typed, or of the reply as it is shown"]
+    created_ms: Annotated[int, "since 1970"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatsResult:
+    """Chats of this workspace, newest first; with a query, the turns that were found instead."""
+
+    chats: Annotated[tuple[ChatSummary, ...], ""]
+    found: Annotated[tuple[ChatFound, ...], "best first"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatParams:
+    """A chat."""
+
+    chat_id: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInfo:
+    """A turn as a view shows it: without hidden blocks and without the pieces that were sent."""
+
+    turn_id: Annotated[str, ""]
+    text: Annotated[str, "the question"]
+    reply: Annotated[str, "what there is of it, unless `done`"]
+    status: Annotated[TurnState, "`running`: in this server or in that of another editor"]
+    mode: Annotated[str, ""]
+    personality: Annotated[str, ""]
+    model: Annotated[str, "the one that answered"]
+    created_ms: Annotated[int, "since 1970"]
+    sources: Annotated[tuple[SourceInfo, ...], "the places that were sent with the question"]
+    parent_turn_id: Annotated[str | None, "left out for the first of a branch"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatInfo:
+    """One whole chat."""
+
+    chat_id: Annotated[str, ""]
+    title: Annotated[str, ""]
+    turns: Annotated[
+        tuple[TurnInfo, ...],
+        "in the order in which they ended, those that run last; parents come before children",
+    ]
+    created_ms: Annotated[int, "since 1970"]
+    updated_ms: Annotated[int, "since 1970"]
+    fork_turn_id: Annotated[str | None, "the turn that it was forked at"] = None
+    last_turn_id: Annotated[str | None, "what a question without a parent continues"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForkParams:
+    """Where to fork a chat."""
+
+    chat_id: Annotated[str, ""]
+    turn_id: Annotated[str, "the last turn that both have; one that has ended"]
+    new_chat_id: Annotated[str, "made by the client (UUID)"]
+
+
+@dataclass(frozen=True, slots=True)
+class RenameParams:
+    """A chat and its title."""
+
+    chat_id: Annotated[str, ""]
+    title: Annotated[str, "one line; at most 200 characters of it are kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The title that a chat has now. Also the fields of the event `title`."""
+
+    title: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportParams:
+    """What to export."""
+
+    chat_id: Annotated[str, ""]
+    turn_id: Annotated[str | None, "only the turns up to this one; else all branches"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A chat as a Markdown log, with everything that was sent."""
+
+    text: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParams:
+    """A Markdown log to make a chat of, our own or somebody else's."""
+
+    chat_id: Annotated[str, "of the new chat, made by the client (UUID)"]
+    text: Annotated[str, "what cannot be read is told with its line"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModeInfo:
+    """A way to answer."""
+
+    name: Annotated[str, ""]
+    description: Annotated[str, ""]
+    hidden_strategy: Annotated[bool, "the model plans in a block that is not shown"]
+    edits: Annotated[bool, "the reply comes with edits that can be applied"]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalityInfo:
+    """A tone to answer in."""
+
+    name: Annotated[str, ""]
+    description: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class ModesResult:
+    """What can be picked now; the user's files are read anew when they change."""
+
+    modes: Annotated[tuple[ModeInfo, ...], "the plain one first"]
+    personalities: Annotated[tuple[PersonalityInfo, ...], ""]
+    warnings: Annotated[tuple[str, ...], "what is wrong with the user's files, in sentences"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackParams:
+    """What the user thought of a reply."""
+
+    turn_id: Annotated[str, ""]
+    verdict: Annotated[Verdict, ""]
+    text: Annotated[str, "what the user made of the reply"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,12 +507,22 @@ class Failed:
 REQUESTS: dict[str, tuple[type, type]] = {
     ASK: (AskParams, AskResult),
     CANCEL: (CancelParams, Empty),
+    FORK: (ForkParams, ChatInfo),
+    CHATS: (ChatsParams, ChatsResult),
+    CHAT: (ChatParams, ChatInfo),
+    RENAME_CHAT: (RenameParams, Named),
+    DELETE_CHAT: (ChatParams, Empty),
+    EXPORT_CHAT: (ExportParams, Exported),
+    IMPORT_CHAT: (ImportParams, ChatInfo),
+    MODES: (Empty, ModesResult),
+    FEEDBACK: (FeedbackParams, Empty),
     SEARCH: (SearchParams, SearchResult),
     STATUS: (Empty, StatusResult),
 }
 
 EVENTS: dict[EventKind, tuple[type, str]] = {
     "step": (Said, "what is being done, for a status line"),
+    "title": (Named, "the chat has a title; once, in its first turn"),
     "delta": (Said, "a piece of the reply, gathered over about 30 ms"),
     "usage": (Used, "what the reply cost"),
     "done": (Ended, "the reply is complete; the last event"),
@@ -361,6 +576,14 @@ def _read(kind: Any, value: object, path: str) -> object:
             raise _wrong(path, "a whole number")
         if not 0 <= value < 2**53:
             raise _wrong(path, "a whole number from 0 to 2^53")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise _wrong(path, "true or false")
+        return value
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise _wrong(path, "one of " + ", ".join(map(repr, get_args(kind))))
         return value
     assert kind is str, f"no reader for {kind!r}"
     if not isinstance(value, str):

@@ -115,7 +115,9 @@ def _type_name(hint: Any) -> str:
         return f"array of {_type_name(get_args(hint)[0])}"
     if get_origin(hint) is not None:
         return "object"
-    return {str: "string", int: "whole number", float: "number"}.get(hint) or _reference(hint)
+    return {str: "string", bool: "boolean", int: "whole number", float: "number"}.get(
+        hint
+    ) or _reference(hint)
 
 
 def _reference(kind: type) -> str:

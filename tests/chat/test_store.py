@@ -336,5 +336,5 @@ def test_any_history_equals_the_tree_in_memory(plan: list[tuple[int, int, int]])
 
 
 def _without_times(stored: StoredChat) -> Chat:
-    turns = {t.id: replace(t, created_ns=0) for t in stored.chat.turns.values()}
+    turns = {t.id: replace(t, created_ns=0, ended_ns=0) for t in stored.chat.turns.values()}
     return replace(stored.chat, turns=turns)
