@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lsp_assist
+from lsp_assist import edits
 from lsp_assist.chat import titles
 from lsp_assist.chat.chats import Chats, Recorder
 from lsp_assist.chat.hidden import Veil, visible
@@ -19,11 +20,12 @@ from lsp_assist.codebase.index import Passage
 from lsp_assist.config import Settings
 from lsp_assist.context.modes import Mode, Modes
 from lsp_assist.context.personalities import Personalities
+from lsp_assist.edits import Proposal
 from lsp_assist.errors import BadInput
 from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, Titled, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.flows.regenerate import answer_again
-from lsp_assist.llm import Message, Model, Sampling, Segment
+from lsp_assist.llm import Message, Model, Sampling, Segment, Source
 from lsp_assist.models import open_model
 from lsp_assist.workspace import IndexStatus, Workspace
 
@@ -150,6 +152,26 @@ class Assistant:
             if status != "done" and recorder is not None:
                 await recorder.end(status, model)
 
+    async def edits_in(self, text: str, mode: str, sources: Sequence[Source]) -> Proposal:
+        """The edits that a reply proposes, fitted to the files as they are now. Changes nothing.
+
+        `text` is what is shown of it, `sources` what it was given to read.
+        """
+        takes_whole_files = await asyncio.to_thread(self._asks_for_edits, mode)
+        known = [source.path for source in sources]
+        return await edits.propose(
+            self.workspace, text, known_paths=known, takes_whole_files=takes_whole_files
+        )
+
+    async def edits_of(self, chat_id: str, turn_id: str) -> Proposal:
+        """The edits that a turn proposes, as `edits_in`; also after a restart.
+
+        Raises: ChatsUnusable, UnknownTurn
+        """
+        turn = (await self.chats.existing(chat_id)).chat.turn(turn_id)
+        sources = [s.source for s in turn.question.segments if s.source is not None]
+        return await self.edits_in(visible(turn.reply.text), turn.mode, sources)
+
     async def status(self) -> Status:
         """What is there, and how it is."""
         model_path = self.settings.model.path
@@ -190,6 +212,12 @@ class Assistant:
     def _record(self, chat: Chat, turn: Turn) -> Recorder:
         roots = [str(root) for root in self.workspace.roots]
         return self.chats.record(chat, roots, _title(turn), turn)
+
+    def _asks_for_edits(self, mode: str) -> bool:
+        try:
+            return self.modes.get(mode).edits
+        except BadInput:  # a mode of the user's that is gone
+            return False
 
     async def _file_warnings(self) -> tuple[str, ...]:
         return await asyncio.to_thread(

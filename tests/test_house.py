@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("context",),
     ("flows",),
     ("models", "workspace"),
+    ("edits",),
     ("assistant",),
     ("server",),
     ("cli",),

@@ -22,13 +22,15 @@ from lsp_assist.assistant import Assistant
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
 from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.server import actions, chat_requests, logs, options, parent, places
+from lsp_assist.server import actions, chat_requests, edits, logs, options, parent, places
 from lsp_assist.server.chat import Turns
 from lsp_assist.server.chat_files import ChatFiles
 from lsp_assist.server.client import Client
 from lsp_assist.server.protocol import (
+    APPLY_EDIT,
     ASK,
     CANCEL,
+    EDITS,
     EXPERIMENTAL,
     SEARCH,
     STATUS,
@@ -128,6 +130,8 @@ class AssistServer(LanguageServer):
             types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
             ASK: self._ask,
             CANCEL: self._turns.cancel,
+            APPLY_EDIT: self._apply_edit,
+            EDITS: self._edits,
             SEARCH: self._search,
             STATUS: self._status,
             **{
@@ -324,6 +328,12 @@ class AssistServer(LanguageServer):
 
     def _ask(self, params: object) -> Awaitable[object]:
         return self._turns.ask(self.assistant, self.client.encoding, params)
+
+    def _edits(self, params: object) -> Awaitable[object]:
+        return edits.preview(self.assistant, params)
+
+    def _apply_edit(self, params: object) -> Awaitable[object]:
+        return edits.apply(self.assistant, self.client, params)
 
     def _on_chats(self, handle: chat_requests.Handler, params: object) -> Awaitable[object]:
         return handle(self.assistant, self._turns, params)

@@ -15,7 +15,7 @@ from lsp_assist.codebase.documents import Encoding
 from lsp_assist.errors import AssistError, BadInput
 from lsp_assist.flows import Done, Step, Text, Titled
 from lsp_assist.llm import Source, Usage
-from lsp_assist.server import places
+from lsp_assist.server import edits, places
 from lsp_assist.server.protocol import (
     EVENT,
     AskParams,
@@ -222,6 +222,10 @@ class Turn:
             if self._is_cancelled:
                 raise asyncio.CancelledError
             done = await self._stream(said)
+            question = self._question
+            proposal = await self._assistant.edits_in(done.text, question.mode, done.sources)
+            if proposal.files or proposal.refused:
+                self._events.other("edit", **unstructure(edits.info(self._assistant, proposal)))
             sources = tuple(source_infos(self._assistant, done.sources))
             usage = _usage(done.usage)
             self._events.other("usage", usage=usage)

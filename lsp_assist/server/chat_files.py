@@ -19,12 +19,12 @@ from lsprotocol import types
 from lsp_assist.assistant import Assistant, Question, Selection
 from lsp_assist.codebase.documents import Document, Text
 from lsp_assist.codebase.reading import Contents, read_text
-from lsp_assist.errors import BadInput
-from lsp_assist.server import chat_document, places, protocol
+from lsp_assist.errors import AssistError, BadInput
+from lsp_assist.server import chat_document, edits, places, protocol
 from lsp_assist.server.chat import Turn, Turns
 from lsp_assist.server.chat_document import Pending, Quote
 from lsp_assist.server.client import Client
-from lsp_assist.server.protocol import CommandResult, EventKind
+from lsp_assist.server.protocol import CommandResult, EditInfo, EventKind, structure
 from lsp_assist.server.tasks import Tasks
 
 __all__ = ["ChatFiles"]
@@ -52,6 +52,7 @@ class ChatFiles:
         self._folder = assistant.settings.places.data.resolve() / "chats"
         self._running: dict[Path, Turn] = {}
         self._unattached: set[Path] = set()
+        self._edits: dict[Path, tuple[str, str]] = {}
         self._changed = asyncio.Event()
 
     def path(self, uri: str) -> Path | None:
@@ -74,6 +75,37 @@ class ChatFiles:
         """What there is to send in the document."""
         text = self._text(path)
         return chat_document.pending(text.content) if text is not None else None
+
+    def has_edits(self, path: Path) -> bool:
+        """Whether the last reply in the document proposes edits that were not made yet."""
+        return path in self._edits and path not in self._running
+
+    def propose(self, path: Path, turn_id: str, edit_id: str) -> None:
+        """The reply that is being written into the document proposes edits."""
+        self._edits[path] = (turn_id, edit_id)
+
+    def apply(self, path: Path) -> CommandResult:
+        """Make the edits that the last reply proposes. The document showed them.
+
+        Raises: BadInput if there are none
+        """
+        if not self.has_edits(path):
+            raise BadInput("The last reply proposes no edits, or they were made.", field="uri")
+        turn_id, edit_id = self._edits.pop(path)
+        self._tasks.start(self._apply(path, turn_id, edit_id), "making edits")
+        return CommandResult(path.stem, turn_id, path.as_uri())
+
+    async def _apply(self, path: Path, turn_id: str, edit_id: str) -> None:
+        try:
+            is_done = await edits.accept(
+                self._assistant, self._client, path.stem, turn_id, edit_id, is_reviewed=False
+            )
+        except AssistError as error:
+            self._client.tell(str(error), types.MessageType.Error)
+            return
+        if not is_done:
+            self._edits.setdefault(path, (turn_id, edit_id))
+            self._client.tell("The editor did not take the edits.", types.MessageType.Warning)
 
     def open(self, selection: Selection, uri: str) -> CommandResult:
         """Show a new chat about the selection, for the user to type a question."""
@@ -120,7 +152,8 @@ class ChatFiles:
             turn.cancel()
 
     def _start(self, path: Path, question: Question, *, is_shown: bool) -> None:
-        scribe = _Scribe(self, path)
+        self._edits.pop(path, None)
+        scribe = _Scribe(self, path, question.turn_id)
         turn = self._turns.start(self._assistant, question, scribe.emit, EDIT_INTERVAL_S)
         self._running[path] = turn
         self._tasks.start(self._show_and_write(path, scribe, is_shown=is_shown), "writing a reply")
@@ -225,9 +258,11 @@ class ChatFiles:
 class _Scribe:
     """Gathers the events of a turn and writes them one piece after another."""
 
-    def __init__(self, files: ChatFiles, path: Path) -> None:
+    def __init__(self, files: ChatFiles, path: Path, turn_id: str) -> None:
         self._files = files
         self._path = path
+        self._turn_id = turn_id
+        self._remark = ""
         self._shield = chat_document.Shield()
         self._text = _REPLY
         self._is_ended = False
@@ -238,8 +273,11 @@ class _Scribe:
         match kind:
             case "delta":
                 self._text += self._shield.feed(str(fields["text"]))
+            case "edit":
+                self._propose(fields)
+                return
             case "done":
-                self._end("")
+                self._end(self._remark)
             case "cancelled":
                 self._end("*Cancelled.*")
             case "error":
@@ -248,6 +286,16 @@ class _Scribe:
             case _:
                 return
         self._news.set()
+
+    def _propose(self, fields: dict[str, object]) -> None:
+        """Say what can be applied and what not, below the reply."""
+        said = structure(EditInfo, fields)
+        remarks = [f"*{refused.path}: {refused.reason}*" for refused in said.refused]
+        if said.files:
+            self._files.propose(self._path, self._turn_id, said.edit_id)
+            paths = ", ".join(file.path for file in said.files)
+            remarks.append(f'*"{chat_document.APPLY}" changes {paths}.*')
+        self._remark = "\n\n".join(remark.replace("\n", " ") for remark in remarks)
 
     def _end(self, remark: str) -> None:
         said = f"\n\n{remark}" if remark else ""

@@ -17,11 +17,13 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin,
 from lsp_assist.errors import BadInput
 
 __all__ = [
+    "APPLY_EDIT",
     "ASK",
     "CANCEL",
     "CHAT",
     "CHATS",
     "DELETE_CHAT",
+    "EDITS",
     "EVENT",
     "EVENTS",
     "EXPERIMENTAL",
@@ -35,6 +37,8 @@ __all__ = [
     "SEARCH",
     "STATUS",
     "VERSION",
+    "Applied",
+    "ApplyParams",
     "AskParams",
     "AskResult",
     "CancelParams",
@@ -47,6 +51,9 @@ __all__ = [
     "CommandArgument",
     "CommandResult",
     "Context",
+    "EditInfo",
+    "EditedFile",
+    "EditsParams",
     "Empty",
     "Ended",
     "ErrorInfo",
@@ -67,6 +74,7 @@ __all__ = [
     "PersonalityInfo",
     "Position",
     "Range",
+    "RefusedEdit",
     "RenameParams",
     "Said",
     "SearchParams",
@@ -88,11 +96,13 @@ EXPERIMENTAL = {"lspAssist": {"version": VERSION}}
 """Stands in the server's capabilities under `experimental`, and in those of a client that speaks
 the extension."""
 
+APPLY_EDIT = "assist/applyEdit"
 ASK = "assist/ask"
 CANCEL = "assist/cancel"
 CHAT = "assist/chat"
 CHATS = "assist/chats"
 DELETE_CHAT = "assist/deleteChat"
+EDITS = "assist/edits"
 EXPORT_CHAT = "assist/exportChat"
 FEEDBACK = "assist/feedback"
 FORK = "assist/fork"
@@ -106,7 +116,7 @@ EVENT = "assist/event"
 TurnEnd = Literal["done", "cancelled", "error"]
 TurnState = Literal["running", "done", "cancelled", "error"]
 Verdict = Literal["accepted", "rejected", "edited"]
-EventKind = Literal["step", "title", "delta", "usage", "done", "cancelled", "error"]
+EventKind = Literal["step", "title", "delta", "edit", "usage", "done", "cancelled", "error"]
 
 T = TypeVar("T")
 
@@ -376,6 +386,63 @@ class FeedbackParams:
 
 
 @dataclass(frozen=True, slots=True)
+class EditsParams:
+    """A turn whose reply proposes edits."""
+
+    chat_id: Annotated[str, ""]
+    turn_id: Annotated[str, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class EditedFile:
+    """A file that would change."""
+
+    uri: Annotated[str, ""]
+    path: Annotated[str, "relative to its workspace folder"]
+    is_new: Annotated[bool, "there is no such file yet"]
+    diff: Annotated[str, "what changes, as a unified diff"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEdit:
+    """A file that may not or cannot be changed."""
+
+    path: Annotated[str, "as the model wrote it"]
+    reason: Annotated[str, "and what to do about it"]
+
+
+@dataclass(frozen=True, slots=True)
+class EditInfo:
+    """What a reply proposes, fitted to the files as they are now. Also the event `edit`."""
+
+    edit_id: Annotated[str, "names these very texts; empty if there is nothing to change"]
+    files: Annotated[tuple[EditedFile, ...], "changed together or not at all"]
+    refused: Annotated[tuple[RefusedEdit, ...], ""]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyParams:
+    """An edit that the user accepts."""
+
+    chat_id: Annotated[str, ""]
+    turn_id: Annotated[str, ""]
+    edit_id: Annotated[
+        str, "of the `edit` that was looked at; refused if a file has changed since then"
+    ]
+    is_reviewed: Annotated[
+        bool,
+        "the user has seen the diffs; else an editor that can asks for confirmation by itself",
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of an edit."""
+
+    applied: Annotated[bool, "false if the editor, or the user in it, did not take it"]
+
+
+@dataclass(frozen=True, slots=True)
 class Empty:
     """An object without fields."""
 
@@ -450,7 +517,7 @@ class CommandArgument:
     """The one argument of a command."""
 
     uri: Annotated[str, "the document that the command is about"]
-    range: Annotated[Range | None, "the selection; not for `lsp-assist.send`"] = None
+    range: Annotated[Range | None, "the selection; not for commands in chat documents"] = None
     version: Annotated[int | None, "of the document when the command was offered"] = None
     text: Annotated[str, "the question; what there is to ask in general if left out"] = ""
     chat_id: Annotated[str | None, "the chat to continue; a new one if left out"] = None
@@ -516,6 +583,8 @@ REQUESTS: dict[str, tuple[type, type]] = {
     IMPORT_CHAT: (ImportParams, ChatInfo),
     MODES: (Empty, ModesResult),
     FEEDBACK: (FeedbackParams, Empty),
+    EDITS: (EditsParams, EditInfo),
+    APPLY_EDIT: (ApplyParams, Applied),
     SEARCH: (SearchParams, SearchResult),
     STATUS: (Empty, StatusResult),
 }
@@ -524,6 +593,7 @@ EVENTS: dict[EventKind, tuple[type, str]] = {
     "step": (Said, "what is being done, for a status line"),
     "title": (Named, "the chat has a title; once, in its first turn"),
     "delta": (Said, "a piece of the reply, gathered over about 30 ms"),
+    "edit": (EditInfo, "the reply proposes edits; `assist/applyEdit` accepts them"),
     "usage": (Used, "what the reply cost"),
     "done": (Ended, "the reply is complete; the last event"),
     "cancelled": (Empty, "the turn was cancelled; the last event"),
@@ -585,6 +655,10 @@ def _read(kind: Any, value: object, path: str) -> object:
         if value not in get_args(kind):
             raise _wrong(path, "one of " + ", ".join(map(repr, get_args(kind))))
         return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise _wrong(path, "an array")
+        return tuple(_read(get_args(kind)[0], v, f"{path}[{n}]") for n, v in enumerate(value))
     assert kind is str, f"no reader for {kind!r}"
     if not isinstance(value, str):
         raise _wrong(path, "a string")
@@ -605,7 +679,7 @@ def _read_object(kind: type, value: object, path: str) -> object:
             raise BadInput(f"required field missing: `{field_path}`", field=field_path)
         if given is not None:
             read[field.name] = _read(hints[field.name], given, field_path)
-        if name.endswith("Id") and given == "":
+        if name.endswith("Id") and given == "" and name != "editId":
             raise _wrong(field_path, "an id and not empty")
     return kind(**read)
 
