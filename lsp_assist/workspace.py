@@ -46,6 +46,8 @@ class IndexStatus:
     n_done: int
     n_total: int
     """Of the running refresh, in files; 0 when none runs."""
+    problems: tuple[str, ...] = ()
+    """Files of which there is less than there could be, each with the reason."""
 
 
 class Workspace:
@@ -283,6 +285,7 @@ class Workspace:
             n_chunks=counts.n_chunks,
             n_done=progress.n_done if progress else 0,
             n_total=progress.n_total if progress else 0,
+            problems=tuple(f"{path}: {problem}" for path, problem in index.problems().items()),
         )
 
     def _overlay(self, path: Path, text: str | None) -> None:

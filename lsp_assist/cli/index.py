@@ -12,6 +12,8 @@ from lsp_assist.workspace import IndexStatus, Refreshed
 
 __all__ = ["command"]
 
+MAX_PROBLEMS = 5  # that are shown
+
 
 @click.command("index")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path())
@@ -34,6 +36,10 @@ def command(folder: Path, only_status: bool, as_json: bool) -> None:
         f"{terminal.clean(status.root)}: {status.n_files:,} files, {status.n_lines:,} lines,"
         f" {status.n_symbols:,} symbols, {status.n_chunks:,} chunks"
     )
+    for problem in status.problems[:MAX_PROBLEMS]:
+        terminal.warn(terminal.clean(problem))
+    if n_more := len(status.problems[MAX_PROBLEMS:]):
+        terminal.warn(f"{n_more:,} more files have problems; `--json` lists them all.")
     if refreshed is not None:
         click.echo(
             f"{refreshed.n_changed:,} read, {refreshed.n_removed:,} gone,"

@@ -7,7 +7,8 @@ model, no prompt and no editor.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -17,6 +18,7 @@ from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.overlays import Overlays
+from lsp_assist.codebase.parsers import Parsers, Unchanged
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
     NAME_WEIGHT,
@@ -102,13 +104,15 @@ class Index:
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
-        self._overlays = Overlays(self._is_hidden)
+        self._parsers = Parsers(root, settings.max_file_bytes)
+        self._overlays = Overlays(self._is_hidden, self._parsers)
         self.progress: Progress | None = None
         """How far the running refresh is, None when none runs."""
 
     def close(self) -> None:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
+        self._parsers.close()
         with self._refresh_lock:
             self._store.close()
 
@@ -165,15 +169,7 @@ class Index:
             if (record := known.get(entry.path)) is None
             or (record.size, record.mtime_ns) != (entry.size, entry.mtime_ns)
         ]
-        n_done = n_skipped = 0
-        for batch in _batches(changed, BATCH_FILES):
-            if should_stop():
-                break
-            self.progress = Progress(n_done, len(changed), batch[0].path)
-            report(self.progress)
-            n_skipped += self._keep(batch, known)
-            n_done += len(batch)
-        report(Progress(n_done, len(changed), ""))
+        n_done, n_skipped = self._keep(changed, known, report, should_stop)
         if n_done > BATCH_FILES:
             self._store.compact()
         is_complete = n_done == len(changed) and listing.outcome == "complete"
@@ -189,7 +185,7 @@ class Index:
         if entry is None:
             self._store.remove([path])
         else:
-            self._keep([entry], {})
+            self._put([self._parsers.file(entry)])
 
     def overlay(self, path: str, text: str | None) -> None:
         """Lay unsaved text over a file, or take it away. Only marks; the next search parses it.
@@ -201,6 +197,10 @@ class Index:
             self._overlays.remove(path)
         else:
             self._overlays.mark(path, text)
+
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return self._store.problems()
 
     def counts(self) -> Counts:
         """How much of what is saved is in the index."""
@@ -283,26 +283,51 @@ class Index:
 
     # Reading files
 
-    def _keep(self, entries: Sequence[files.FileEntry], known: dict[str, FileRecord]) -> int:
-        """Put these files into the store; returns how many were left out.
+    def _keep(
+        self,
+        changed: Sequence[files.FileEntry],
+        known: Mapping[str, FileRecord],
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> tuple[int, int]:
+        """Put these files into the store; how many were done, and how many of them left out.
 
         A file whose text is as before is only noted, as after a branch switch and back.
         """
-        changed: list[IndexedFile] = []
-        same: dict[str, FileRecord] = {}
-        for entry in entries:
-            contents = reading.read(self.root / entry.path, self._settings.max_file_bytes)
-            record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
-            before = known.get(entry.path)
-            if before is not None and before.hash == record.hash:
-                same[entry.path] = record
-            elif isinstance(contents, reading.Skipped):
-                logger.debug("Left out of the index: %s", contents.reason)
-                changed.append(ingest.left_out(entry.path, record))
-            else:
-                changed.append(ingest.indexed(entry.path, contents.text, record))
+        n_done = n_skipped = 0
+        waiting: list[IndexedFile | Unchanged] = []
+
+        def put() -> None:
+            nonlocal n_done, n_skipped
+            n_skipped += self._put(waiting)
+            n_done += len(waiting)
+            waiting.clear()
+
+        def tell(path: str) -> None:
+            self.progress = Progress(n_done, len(changed), path)
+            report(self.progress)
+
+        if changed:
+            tell(changed[0].path)
+        hashes = {path: record.hash for path, record in known.items()}
+        with closing(self._parsers.files(changed, hashes)) as parsed:
+            for file in parsed:
+                if file is not None:
+                    waiting.append(file)
+                if len(waiting) == BATCH_FILES:
+                    path = waiting[-1].path
+                    put()
+                    tell(path)
+                if should_stop():
+                    break
+        put()
+        return n_done, n_skipped
+
+    def _put(self, parsed: Sequence[IndexedFile | Unchanged]) -> int:
+        """Put these files into the store; returns how many were left out."""
+        changed = [file for file in parsed if isinstance(file, IndexedFile)]
         self._store.put(changed)
-        self._store.note(same)
+        self._store.note({f.path: f.record for f in parsed if isinstance(f, Unchanged)})
         return sum(not file.record.hash for file in changed)
 
     def _is_hidden(self, path: str) -> bool:
@@ -380,8 +405,3 @@ def _described(
 def _no_symbol(chunk: Candidate) -> StoredSymbol:
     """What stands for a symbol where a chunk is about none."""
     return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
-
-
-def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
-    for start in range(0, len(entries), size):
-        yield entries[start : start + size]

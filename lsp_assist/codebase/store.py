@@ -23,20 +23,22 @@ __all__ = [
     "IndexedChunk",
     "IndexedFile",
     "Store",
+    "StoredImport",
     "StoredSymbol",
     "Use",
 ]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 4  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
 _SCHEMA = """
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL
+    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL,
+    problem TEXT NOT NULL
 );
 CREATE TABLE symbols (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL,
@@ -47,10 +49,15 @@ CREATE INDEX symbols_by_file ON symbols (file_id, ordinal);
 CREATE INDEX symbols_by_name ON symbols (name);
 CREATE TABLE uses (
     name TEXT NOT NULL, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, line INTEGER NOT NULL,
-    kind TEXT NOT NULL
+    kind TEXT NOT NULL, receiver TEXT NOT NULL, receiver_type TEXT NOT NULL
 );
 CREATE INDEX uses_by_file ON uses (file_id, ordinal);
 CREATE INDEX uses_by_name ON uses (name);
+CREATE TABLE imports (
+    file_id INTEGER NOT NULL, module TEXT NOT NULL, name TEXT NOT NULL, alias TEXT NOT NULL,
+    line INTEGER NOT NULL
+);
+CREATE INDEX imports_by_file ON imports (file_id);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL,
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, hash TEXT NOT NULL,
@@ -102,6 +109,20 @@ class Use:
     ordinal: int
     line: int
     kind: str
+    receiver: str = ""
+    """What it is taken from, and beneath it what that is known to be; see `Reference`."""
+    receiver_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImport:
+    """One thing that a file takes from a module; the module as a whole where `name` is empty."""
+
+    module: str
+    name: str
+    alias: str
+    """What it is called in the file; empty where a module is not given a name of its own."""
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,9 @@ class IndexedFile:
     symbols: tuple[StoredSymbol, ...]
     uses: tuple[Use, ...]
     chunks: tuple[IndexedChunk, ...]
+    imports: tuple[StoredImport, ...] = ()
+    problem: str = ""
+    """Why there is less than there could be, empty if there is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +228,10 @@ class Store:
         rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
         return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
 
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
+
     def counts(self) -> Counts:
         """How much is in the index."""
         rows = self._read(
@@ -262,11 +290,21 @@ class Store:
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
         rows = self._read(
-            "SELECT uses.name, ordinal, line, kind FROM uses JOIN files ON files.id = file_id"
+            "SELECT uses.name, ordinal, line, kind, receiver, receiver_type"
+            " FROM uses JOIN files ON files.id = file_id"
             " WHERE path = ? AND ordinal = ? ORDER BY line",
             (path, ordinal),
         )
         return [Use(*row) for row in rows]
+
+    def imports_of(self, path: str) -> list[StoredImport]:
+        """What a file imports, in order of line."""
+        rows = self._read(
+            "SELECT module, name, alias, line FROM imports JOIN files ON files.id = file_id"
+            " WHERE path = ? ORDER BY imports.rowid",
+            (path,),
+        )
+        return [StoredImport(*row) for row in rows]
 
     # Writing
 
@@ -387,7 +425,7 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
     if row is None:
         return
     db.execute("DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE file_id = ?)", row)
-    for table in ("chunks", "uses", "symbols"):
+    for table in ("chunks", "uses", "imports", "symbols"):
         db.execute(f"DELETE FROM {table} WHERE file_id = ?", row)  # noqa: S608  # our own names
     db.execute("DELETE FROM files WHERE id = ?", row)
 
@@ -395,9 +433,17 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
 def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
     record = file.record
     file_id = db.execute(
-        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (file.path, record.size, record.mtime_ns, record.hash, file.language, file.n_lines),
+        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines, problem)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            file.path,
+            record.size,
+            record.mtime_ns,
+            record.hash,
+            file.language,
+            file.n_lines,
+            file.problem,
+        ),
     ).lastrowid
     db.executemany(
         "INSERT INTO symbols (file_id, ordinal, name, qualified_name, kind, start_line, end_line,"
@@ -405,8 +451,16 @@ def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
         ((file_id, s.ordinal, s.name, s.qualified_name, s.kind, *_extent(s)) for s in file.symbols),
     )
     db.executemany(
-        "INSERT INTO uses (name, file_id, ordinal, line, kind) VALUES (?, ?, ?, ?, ?)",
-        ((use.name, file_id, use.ordinal, use.line, use.kind) for use in file.uses),
+        "INSERT INTO uses (name, file_id, ordinal, line, kind, receiver, receiver_type)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (u.name, file_id, u.ordinal, u.line, u.kind, u.receiver, u.receiver_type)
+            for u in file.uses
+        ),
+    )
+    db.executemany(
+        "INSERT INTO imports (file_id, module, name, alias, line) VALUES (?, ?, ?, ?, ?)",
+        ((file_id, i.module, i.name, i.alias, i.line) for i in file.imports),
     )
     for chunk in file.chunks:
         n_terms = len(chunk.name_terms) + len(chunk.body_terms)

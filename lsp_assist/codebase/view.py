@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lsp_assist.codebase import lexical
 from lsp_assist.codebase.overlays import CountedChunk, Overlay
-from lsp_assist.codebase.store import Store, StoredSymbol, Use
+from lsp_assist.codebase.store import Store, StoredImport, StoredSymbol, Use
 
 __all__ = ["View"]
 
@@ -47,6 +47,11 @@ class View:
         if overlay is None:
             return self.store.uses_in(path, ordinal)
         return [use for use in overlay.file.uses if use.ordinal == ordinal]
+
+    def imports_of(self, path: str) -> Sequence[StoredImport]:
+        """What a file imports, in order of line."""
+        overlay = self.overlays.get(path)
+        return overlay.file.imports if overlay else self.store.imports_of(path)
 
     def users_of(self, name: str) -> list[StoredSymbol]:
         """The symbols that use a name."""

@@ -495,6 +495,9 @@ class IndexInfo:
     n_chunks: Annotated[int, ""]
     n_done: Annotated[int, "files that the running refresh has read; 0 when none runs"]
     n_total: Annotated[int, "of as many"]
+    problems: Annotated[
+        tuple[str, ...], "files of which there is less than there could be, with the reason"
+    ]
 
 
 @dataclass(frozen=True, slots=True)
