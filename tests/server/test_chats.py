@@ -75,7 +75,7 @@ async def test_a_chat_goes_on_in_another_server(launch: Launch) -> None:
     await second.finish()
 
 
-async def test_a_killed_server_leaves_the_turn_as_cancelled(launch: Launch) -> None:
+async def test_a_killed_server_takes_no_turn_with_it(launch: Launch) -> None:
     first, second = await launch(), await launch()
     await first.open_session()
     await second.open_session()
