@@ -25,6 +25,7 @@ async def ask(editor: Editor, chat: str, turn: str, text: str = "f", **more: obj
 
 
 async def test_a_chat_is_listed_shown_renamed_and_deleted(editor: Editor) -> None:
+    await editor.until_indexed()
     events = await ask(editor, "c", "1", mode="explain", personality="terse")
     assert [e["title"] for e in events if e["kind"] == "title"] == ["really f"]
     assert not [e for e in await ask(editor, "c", "2") if e["kind"] == "title"]
