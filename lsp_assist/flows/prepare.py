@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lsp_assist.chat.tree import Turn
 from lsp_assist.codebase.index import Passage
-from lsp_assist.context import changes, modes, pick, prompt
+from lsp_assist.context import changes, pick, prompt
 from lsp_assist.context.changes import Shown
 from lsp_assist.context.code import Code, FileKey, ProjectFile
 from lsp_assist.context.pack import NO_PACK, Pack
@@ -59,9 +59,17 @@ class Question:
     parent_turn_id: str | None = None
     """None continues the chat after its last turn."""
     mode: str = ""
+    personality: str = ""
     selection: Selection | None = None
     wanted: Wanted | None = None
     """None leaves it to us what is shown beside the selection."""
+    beside_turn_id: str | None = None
+    """A turn that this one stands beside, after the same parent: asked in other words, or, where
+    nothing is said, answered once more."""
+    manner: str = ""
+    """What mode and personality say about how to answer; it travels with the question."""
+    again: Message | None = None
+    """A question as it was sent, to be answered once more: nothing else is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,9 @@ class Workbench:
 
     model: Model
     sampling: Sampling
+    reserved_tokens: int
+    """Kept free for a reply. The same in every mode, so that all chats of a project begin alike;
+    a longer reply ends where the window does."""
     route: str
     """Why this model answers."""
     find: Callable[[str, int], Awaitable[Sequence[Passage]]]
@@ -116,8 +127,8 @@ def check(question: Question) -> None:
 
     Raises: BadInput
     """
-    modes.instructions(question.mode)
-    if not question.text.strip() and question.selection is None:
+    is_said = question.text.strip() or question.selection is not None
+    if not is_said and question.again is None:
         raise BadInput("The question is empty; type one or select some code.", field="text")
     if len(question.text) > MAX_QUESTION_CHARS:
         raise BadInput(
@@ -148,10 +159,12 @@ async def prepare(
     Raises: BadInput, ModelError
     """
     window = await bench.model.window()
-    is_warmable = isinstance(bench.model, Warmable)
-    if window is None and not is_warmable:
+    limit = None if window is None else max(0, window - bench.reserved_tokens)
+    if question.again is not None:
+        return await _as_sent(bench, opening, path, question.again, limit)
+    if window is None and not isinstance(bench.model, Warmable):
         return await _plain(bench, opening, path, question)
-    free = max(0, (window or ASSUMED_WINDOW) - bench.sampling.max_tokens)
+    free = max(0, ASSUMED_WINDOW - bench.reserved_tokens) if limit is None else limit
     listed = await bench.code.files()
     files = {file.key: file for file in listed}
     pack, note = None, ""
@@ -175,7 +188,7 @@ async def prepare(
         sources=_sources(picked),
         known=known,
         files=files,
-        free_tokens=free if window is not None else None,
+        free_tokens=limit,
         n_tokens=n_tokens,
         note=note,
     )
@@ -188,7 +201,7 @@ async def complete(bench: Workbench, prepared: Prepared, question: Question) -> 
 
     Raises: BadInput, ContextTooLong, ModelError
     """
-    if question.wanted is not None:
+    if question.wanted is not None or question.again is not None:
         _check_fits(prepared)
         return prepared
     query = pick.query_of(question.text, question.selection, _question_text(prepared.path))
@@ -231,6 +244,29 @@ async def complete(bench: Workbench, prepared: Prepared, question: Question) -> 
 
 
 _EMPTY = Message("user", ())
+
+
+async def _as_sent(
+    bench: Workbench,
+    opening: Sequence[Message],
+    path: Sequence[Turn],
+    message: Message,
+    limit: int | None,
+) -> Prepared:
+    """For a question that was sent before: the very same prompt, whatever was edited since."""
+    n_tokens = await bench.counts.of_messages(prompt.build(opening, path, message).messages)
+    return Prepared(
+        opening=tuple(opening),
+        pack=None,
+        path=tuple(path),
+        message=message,
+        picked=Picked(),
+        sources=tuple(dict.fromkeys(s.source for s in message.segments if s.source is not None)),
+        known={},
+        files={},
+        free_tokens=limit,
+        n_tokens=n_tokens,
+    )
 
 
 async def _plain(
@@ -329,7 +365,7 @@ async def _add_changes(
 
 def _message(question: Question, picked: Picked, hits: Sequence[Segment]) -> Message:
     text = question.text if question.text.strip() else _default_question(question)
-    return prompt.question_message(picked.pieces, modes.instructions(question.mode), text, hits)
+    return prompt.question_message(picked.pieces, question.manner, text, hits)
 
 
 def _default_question(question: Question) -> str:

@@ -64,7 +64,7 @@ async def preview(
     n_history = await bench.counts.of_messages(history)
     reasons = _reasons(prepared)
     pieces = tuple(
-        Piece(s.kind, s.level, s.source, n, reasons.get(id(s), _WHY.get(s.kind, "")))
+        Piece(s.kind, s.level, s.source, n, reasons.get(id(s), _WHY.get(s.kind, _SENT)))
         for s, n in zip(segments, n_each, strict=True)
         if s.text.strip()
     )
@@ -83,6 +83,7 @@ async def preview(
     )
 
 
+_SENT = "it was sent with the question"
 _WHY: dict[SegmentKind, str] = {
     "system": "it is the same for every chat",
     "memory": "you told so",

@@ -36,13 +36,14 @@ async def answer(
     """The reply to a question after these turns: steps, text, and at the end what it took.
 
     A chat without an `opening` gets one, and `Opened` tells it. `Asked` comes before the first
-    text, with the message as it was sent, frozen from then on.
+    text, with the message as it was sent, frozen from then on. A question that is answered once
+    more is sent as it was, and nothing is searched.
 
     Raises: BadInput, ModelError
     """
     started = time.perf_counter()
     check(question)
-    yield Step("Searching the workspace")
+    yield Step("Searching the workspace" if question.again is None else "Answering once more")
     prepared = await prepare(bench, opening, path, question)
     prepared = await complete(bench, prepared, question)
     if prepared.note:

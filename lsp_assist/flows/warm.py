@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from lsp_assist.chat.tree import Turn
-from lsp_assist.context import modes, prompt
+from lsp_assist.context import prompt
 from lsp_assist.flows.prepare import (
     Prepared,
     Question,
@@ -180,8 +180,9 @@ def whole_words(text: str) -> str:
 
 def _typed(prepared: Prepared, question: Question, words: str) -> Message:
     """The question as far as it can no longer change."""
-    pieces = prepared.picked.pieces
-    return prompt.question_message(pieces, modes.instructions(question.mode), words)
+    if question.again is not None:
+        return question.again
+    return prompt.question_message(prepared.picked.pieces, question.manner, words)
 
 
 async def _read(model: Warmable, asked: Prompt) -> Warmed:

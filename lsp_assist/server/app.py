@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from lsprotocol import types
@@ -21,14 +22,26 @@ from lsp_assist.assistant import Assistant, Question
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
 from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.server import actions, asking, logs, options, parent, places, protocol
+from lsp_assist.server import (
+    actions,
+    asking,
+    chat_requests,
+    edits,
+    logs,
+    options,
+    parent,
+    places,
+    protocol,
+)
 from lsp_assist.server.chat import Turns
 from lsp_assist.server.chat_files import ChatFiles
 from lsp_assist.server.client import Client
 from lsp_assist.server.protocol import (
+    APPLY_EDIT,
     ASK,
     CANCEL,
     CONTEXT,
+    EDITS,
     EXPERIMENTAL,
     SEARCH,
     STATUS,
@@ -135,8 +148,14 @@ class AssistServer(LanguageServer):
             WARM: self._warm,
             CONTEXT: self._context,
             CANCEL: self._turns.cancel,
+            APPLY_EDIT: self._apply_edit,
+            EDITS: self._edits,
             SEARCH: self._search,
             STATUS: self._status,
+            **{
+                method: partial(self._on_chats, handle)
+                for method, handle in chat_requests.HANDLERS.items()
+            },
         }
 
     def _notifications(self) -> dict[str, Callable[[Any], None]]:
@@ -214,6 +233,12 @@ class AssistServer(LanguageServer):
             self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
         self._index()
         self._tasks.start(self._watch_files(), "watching files")
+        self._tasks.start(self._open_chats(), "opening the chats")
+
+    async def _open_chats(self) -> None:
+        await self.assistant.chats.start()
+        for warning in self.assistant.chats.warnings:
+            self.client.tell(warning, types.MessageType.Warning)
 
     async def _watch_files(self) -> None:
         self.assistant.workspace.watches_files = await self.client.watch_files()
@@ -330,6 +355,15 @@ class AssistServer(LanguageServer):
     def _context(self, params: object) -> Awaitable[object]:
         question = asking.question_of(self.assistant, self.client.encoding, params)
         return asking.context(self.assistant, question)
+
+    def _edits(self, params: object) -> Awaitable[object]:
+        return edits.preview(self.assistant, params)
+
+    def _apply_edit(self, params: object) -> Awaitable[object]:
+        return edits.apply(self.assistant, self.client, params)
+
+    def _on_chats(self, handle: chat_requests.Handler, params: object) -> Awaitable[object]:
+        return handle(self.assistant, self._turns, params)
 
     def _search(self, params: object) -> Awaitable[object]:
         asked = structure(SearchParams, params)

@@ -41,6 +41,8 @@ def question_of(assistant: Assistant, encoding: Encoding, params: object) -> Que
         turn_id=asked.turn_id,
         parent_turn_id=asked.parent_turn_id,
         mode=asked.mode,
+        personality=asked.personality,
+        beside_turn_id=asked.beside_turn_id,
         selection=places.selection(
             assistant, encoding, selected.uri, selected.range, field="context.selection"
         )

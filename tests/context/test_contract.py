@@ -7,12 +7,14 @@ real vocabularies and llama.cpp, by the path that the engine's prompts take.
 import datetime as dt
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from lsp_assist.chat.tree import Turn
 from lsp_assist.codebase.index import Passage
 from lsp_assist.context import prompt
+from lsp_assist.context.modes import Modes
 from lsp_assist.context.pick import Note, Selection, Wanted
 from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.engine.llama import Weights
@@ -30,6 +32,7 @@ from tests.flows.model import KeptModel
 
 REPLY = "Look at `send` in m1.py:1. <|im_end|> is text here.\n\n```python\nx = 1\n```\n"
 
+MODES = Modes()
 TEMPLATES = {
     "ChatML": templates.CHATML,
     "Qwen 2.5": templates.QWEN_2_5,
@@ -96,6 +99,7 @@ class Branch:
         self.bench = Workbench(
             self.model,
             Sampling(max_tokens=100),
+            100,
             "test",
             find,  # type: ignore[arg-type]  # passages of the project
             symbol_at,
@@ -111,6 +115,7 @@ class Branch:
     async def ask(self, text: str, reply: str = REPLY, **more: object) -> Prompt:
         """One turn, typed before it is asked."""
         asked = Question(text, "chat", str(len(self.path)), **more)  # type: ignore[arg-type]
+        asked = replace(asked, manner=MODES.get(asked.mode).text)
         prepared = await prepare(self.bench, self.opening, self.path, asked)
         prepared = await complete(self.bench, prepared, asked)
         self.opening = prepared.opening

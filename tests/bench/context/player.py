@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lsp_assist.chat.tree import Turn
 from lsp_assist.config import Settings
+from lsp_assist.context.modes import Modes
 from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.flows import Asked, Done, Opened, question
 from lsp_assist.flows.openings import Openings
@@ -28,6 +29,7 @@ class Player:
         self.models = models
         self.counts = {name: TokenCounts(model.count) for name, model in models.items()}
         self.openings = Openings()
+        self.modes = Modes()
         self.opening: tuple[Message, ...] = ()
         self.path: list[Turn] = []
 
@@ -38,6 +40,7 @@ class Player:
         return Workbench(
             self.models[model],
             sampling,
+            MAX_TOKENS,
             "bench",
             workspace.find,
             workspace.symbol_at,
@@ -67,7 +70,7 @@ class Player:
     async def ask(self, text: str, model: str, turn_id: str, mode: str = "") -> Usage:
         """One turn; what it took."""
         await self.workspace.freshness()
-        asked = Question(text, "chat", turn_id, mode=mode)
+        asked = Question(text, "chat", turn_id, mode=mode, manner=self.modes.get(mode).text)
         message: Message | None = None
         flow = question.answer(self.bench(model), self.opening, self.path, asked)
         async with aclosing(flow) as events:
