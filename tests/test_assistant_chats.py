@@ -172,6 +172,8 @@ async def test_a_reply_is_on_disk_while_it_comes(root: Path) -> None:
             assert (turn.status, turn.reply.text) == ("running", "half ")
             with pytest.raises(BadInput, match="still being answered"):
                 await events_of(theirs, question("x", "2", parent_turn_id="1"))
+            warmed = await theirs.warm(question("x", "2", parent_turn_id="1"))
+            assert "still being answered" in warmed.reason
         turn = (await theirs.chats.existing("chat")).chat.turns["1"]
     assert (turn.status, turn.reply.text) == ("cancelled", "half ")
 

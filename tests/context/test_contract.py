@@ -18,29 +18,19 @@ from lsp_assist.context.modes import Modes
 from lsp_assist.context.pick import Note, Selection, Wanted
 from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.engine.llama import Weights
-from lsp_assist.engine.prompt_tokens import PromptTokens
-from lsp_assist.engine.template import ChatTemplate, Piece
-from lsp_assist.engine.template import Turn as EngineTurn
+from lsp_assist.engine.template import ChatTemplate
 from lsp_assist.flows.openings import Openings
 from lsp_assist.flows.prepare import Question, Workbench, complete, prepare
 from lsp_assist.flows.warm import whole_words
 from lsp_assist.llm import Message, Prompt, Sampling, Segment
 from tests.context.project import ROOT, MemoryProject, key
-from tests.engine import templates
+from tests.context.reader import TEMPLATES, Reader
 from tests.engine.tiny import make_model
 from tests.flows.model import KeptModel
 
 REPLY = "Look at `send` in m1.py:1. <|im_end|> is text here.\n\n```python\nx = 1\n```\n"
 
 MODES = Modes()
-TEMPLATES = {
-    "ChatML": templates.CHATML,
-    "Qwen 2.5": templates.QWEN_2_5,
-    "Llama 3": templates.LLAMA_3,
-    "Gemma": templates.GEMMA,
-    "Mistral": templates.MISTRAL,
-    "Mistral, system last": templates.MISTRAL_LAST,
-}
 REWRITING = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
     "{% if not loop.last %} (earlier){% endif %}<|im_end|>\n{% endfor %}"
@@ -60,26 +50,6 @@ def weights(
     path = make_model(tmp_path_factory.mktemp("model") / "m.gguf", tokenizer=request.param)
     with Weights(path, n_gpu_layers=0) as weights:
         yield weights
-
-
-class Reader:
-    """Makes tokens of prompts as the engine does."""
-
-    def __init__(self, weights: Weights, source: str) -> None:
-        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-        self._chat = ChatTemplate(source, now=now, special_names=weights.special_names)
-        self._tokens = PromptTokens(weights)
-
-    def tokens(self, prompt: Prompt) -> list[int]:
-        """All of it, up to where the reply begins."""
-        return self._tokens.of(self._pieces(prompt))
-
-    def open_tokens(self, prompt: Prompt) -> list[int]:
-        """Without what the template puts behind the last content."""
-        return self._tokens.of(self._pieces(prompt)[:-1])
-
-    def _pieces(self, prompt: Prompt) -> tuple[Piece, ...]:
-        return self._chat.render([EngineTurn(m.role, m.text) for m in prompt.messages])
 
 
 class Branch:
