@@ -22,20 +22,21 @@ from lsp_assist.context.personalities import Personalities
 from lsp_assist.context.pick import Wanted
 from lsp_assist.context.tokens import TokenCounts
 from lsp_assist.edits import Proposal
-from lsp_assist.errors import BadInput, StillAnswered
+from lsp_assist.errors import BadInput, ModelError, StillAnswered
 from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, Titled, question
 from lsp_assist.flows.openings import Openings
 from lsp_assist.flows.preview import Preview, preview
 from lsp_assist.flows.question import Question, Selection, Workbench
 from lsp_assist.flows.speeds import Estimate, Speeds
 from lsp_assist.flows.warm import Warmed, Warmer
-from lsp_assist.llm import Message, Model, Sampling, Segment, Tells
+from lsp_assist.llm import Message, Model, ModelFacts, Sampling, Segment, Tells
 from lsp_assist.models import open_model
 from lsp_assist.workspace import IndexStatus, Workspace
 
 __all__ = [
     "Assistant",
     "Estimate",
+    "ModelChoice",
     "ModelStatus",
     "Preview",
     "Question",
@@ -58,6 +59,18 @@ class ModelStatus:
     name: str
     path: str
     """Empty for a model that is in no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model that can be asked."""
+
+    name: str
+    path: str
+    """Empty for a model that is in no file."""
+    route: str
+    """Why it is there."""
+    facts: ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,17 @@ class Assistant:
         estimate = self._speeds.estimate(self._model.name, found.n_tokens, n_warm)
         return found, estimate if is_append_only else replace(estimate, note=REWRITES)
 
+    async def models(self) -> tuple[ModelChoice, ...]:
+        """The models that a question can name, the usual one first. Loads none."""
+        facts = ModelFacts()
+        if isinstance(self._model, Tells):
+            try:
+                facts = await self._model.facts()
+            except ModelError as error:
+                facts = ModelFacts("unusable", str(error))
+        path = self.settings.model.path
+        return (ModelChoice(self._model.name, str(path or ""), self._route, facts),)
+
     async def status(self) -> Status:
         """What is there, and how it is."""
         model_path = self.settings.model.path
@@ -252,8 +276,13 @@ class Assistant:
     async def _ready(self, chat: Chat, asked: Question) -> "_Ready":
         """The one way of a question to its flow, whether it is asked, warmed or looked at.
 
-        Raises: BadInput, for a mode or a personality that there is not too; UnknownTurn
+        Raises: BadInput, for a model, mode or personality that there is not too; UnknownTurn
         """
+        if asked.model not in ("", self._model.name):
+            raise BadInput(
+                f"There is no model {asked.model!r}; the one there is is {self._model.name!r}.",
+                field="model",
+            )
         parent_id, again = _place(chat, asked)
         path = chat.answered_path(parent_id)
         if again is not None:

@@ -18,6 +18,8 @@ __all__ = [
     "Level",
     "Message",
     "Model",
+    "ModelFacts",
+    "ModelState",
     "Prompt",
     "Relation",
     "Role",
@@ -254,9 +256,35 @@ class Warmable(Protocol):
         """
 
 
+ModelState = Literal["asleep", "loading", "ready", "unusable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a model now. None is what nobody tells."""
+
+    state: ModelState = "ready"
+    problem: str = ""
+    """Why it is unusable, and what to do about it."""
+    window: int | None = None
+    """Tokens of prompt and reply together."""
+    n_bytes: int | None = None
+    """Of its file."""
+    can_fork_cheaply: bool | None = None
+    """Whether a fork costs nothing wherever it begins; else only where a turn ended."""
+    is_append_only: bool | None = None
+    """Whether its chat template keeps earlier turns as they were; known once it was loaded."""
+
+
 @runtime_checkable
 class Tells(Protocol):
-    """A model that can say what it has read already, and whether that stays of use."""
+    """A model that can say how it is, what it has read already, and whether that stays of use."""
+
+    async def facts(self) -> ModelFacts:
+        """How it is now. Loads nothing.
+
+        Raises: ModelError
+        """
 
     async def n_warm(self, prompt: Prompt) -> int | None:
         """How many tokens of the prompt need not be computed; None where it cannot tell."""

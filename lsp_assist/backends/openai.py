@@ -18,7 +18,17 @@ from typing import TypeVar, cast
 
 from lsp_assist.backends.openai_wire import Connection, Json, Lost, Refused, Server
 from lsp_assist.errors import ModelUnavailable
-from lsp_assist.llm import Delta, Message, Prompt, Sampling, Segment, Usage, WarmPriority
+from lsp_assist.llm import (
+    Delta,
+    Message,
+    ModelFacts,
+    ModelState,
+    Prompt,
+    Sampling,
+    Segment,
+    Usage,
+    WarmPriority,
+)
 
 __all__ = ["OpenAIModel", "Server"]
 
@@ -30,6 +40,7 @@ _DEFAULT = Sampling()
 _ANY = Prompt((Message("user", (Segment("question", "?"),)),))
 
 CHARS_PER_TOKEN = 3.0  # fewer than code has: an estimate must not overflow a window
+_STATES: dict[str, ModelState] = {"asleep": "asleep", "loading": "loading"}
 _NOT_THERE = (400, 404, 405, 422, 501)
 
 
@@ -162,6 +173,36 @@ class OpenAIModel:
         if self._window is None:
             self._window = await self._done(told)
         return self._window
+
+    async def facts(self) -> ModelFacts:
+        """How the model is now; of other servers than our engine only its window is known.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+
+        async def told(connection: Connection) -> Json | None:
+            if not connection.server.takes_llama_keys:
+                return None
+            listed = (await connection.got("/v1/models")).get("data")
+            found = listed if isinstance(listed, list) else []
+            mine = (m for m in found if isinstance(m, dict) and m["id"] == connection.server.model)
+            meta = next(mine, {}).get("meta")
+            return meta if isinstance(meta, dict) else None
+
+        meta = await self._done(told)
+        if meta is None:
+            return ModelFacts(window=await self.window())
+        problem = str(meta.get("problem") or "")
+        state = _STATES.get(str(meta.get("state")), "ready")
+        fork = meta.get("can_fork_cheaply")
+        return ModelFacts(
+            state="unusable" if problem else state,
+            problem=problem,
+            window=_whole(meta.get("n_ctx")) or None,
+            n_bytes=_whole(meta.get("size")) or None,
+            can_fork_cheaply=fork if isinstance(fork, bool) and not problem else None,
+            is_append_only=await self.is_append_only() if state == "ready" else None,
+        )
 
     async def n_warm(self, prompt: Prompt) -> int | None:
         """How many tokens of the prompt our engine would not compute; None for other servers.

@@ -60,6 +60,8 @@ class Question:
     """None continues the chat after its last turn."""
     mode: str = ""
     personality: str = ""
+    model: str = ""
+    """The one to answer; the usual one if empty."""
     selection: Selection | None = None
     wanted: Wanted | None = None
     """None leaves it to us what is shown beside the selection."""

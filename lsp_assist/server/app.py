@@ -43,6 +43,7 @@ from lsp_assist.server.protocol import (
     CONTEXT,
     EDITS,
     EXPERIMENTAL,
+    MODELS,
     SEARCH,
     STATUS,
     VERSION,
@@ -147,6 +148,7 @@ class AssistServer(LanguageServer):
             ASK: self._ask,
             WARM: self._warm,
             CONTEXT: self._context,
+            MODELS: self._models,
             CANCEL: self._turns.cancel,
             APPLY_EDIT: self._apply_edit,
             EDITS: self._edits,
@@ -351,6 +353,9 @@ class AssistServer(LanguageServer):
     def _warm(self, params: object) -> Awaitable[object]:
         question = asking.question_of(self.assistant, self.client.encoding, params)
         return asking.warm(self.assistant, question)
+
+    def _models(self, _params: object) -> Awaitable[object]:
+        return asking.models(self.assistant)
 
     def _context(self, params: object) -> Awaitable[object]:
         question = asking.question_of(self.assistant, self.client.encoding, params)

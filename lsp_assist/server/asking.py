@@ -16,6 +16,8 @@ from lsp_assist.server.protocol import (
     Context,
     ContextResult,
     LeftOutInfo,
+    ModelChoiceInfo,
+    ModelsResult,
     PieceInfo,
     ProblemContext,
     WarmResult,
@@ -23,7 +25,7 @@ from lsp_assist.server.protocol import (
     unstructure,
 )
 
-__all__ = ["context", "question_of", "warm"]
+__all__ = ["context", "models", "question_of", "warm"]
 
 SHOWN_LEFT_OUT = 100
 
@@ -42,6 +44,7 @@ def question_of(assistant: Assistant, encoding: Encoding, params: object) -> Que
         parent_turn_id=asked.parent_turn_id,
         mode=asked.mode,
         personality=asked.personality,
+        model=asked.model,
         beside_turn_id=asked.beside_turn_id,
         selection=places.selection(
             assistant, encoding, selected.uri, selected.range, field="context.selection"
@@ -57,6 +60,30 @@ async def warm(assistant: Assistant, question: Question) -> object:
     warmed: Warmed = await assistant.warm(question)
     found = WarmResult(warmed.n_tokens, warmed.n_cached, round(warmed.ms, 3), warmed.reason or None)
     return unstructure(found)
+
+
+async def models(assistant: Assistant) -> object:
+    """The result of `assist/models`."""
+    return unstructure(
+        ModelsResult(
+            tuple(
+                ModelChoiceInfo(
+                    name=model.name,
+                    path=model.path,
+                    why=model.route,
+                    state=model.facts.state,
+                    problem=model.facts.problem or None,
+                    window=model.facts.window,
+                    bytes=model.facts.n_bytes,
+                    can_fork_cheaply=model.facts.can_fork_cheaply,
+                    rewrites_turns=None
+                    if model.facts.is_append_only is None
+                    else not model.facts.is_append_only,
+                )
+                for model in await assistant.models()
+            )
+        )
+    )
 
 
 async def context(assistant: Assistant, question: Question) -> object:

@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from lsp_assist.errors import BadInput
+from lsp_assist.llm import ModelState
 
 __all__ = [
     "APPLY_EDIT",
@@ -32,6 +33,7 @@ __all__ = [
     "FEEDBACK",
     "FORK",
     "IMPORT_CHAT",
+    "MODELS",
     "MODES",
     "RENAME_CHAT",
     "REQUESTS",
@@ -72,7 +74,9 @@ __all__ = [
     "IndexInfo",
     "LeftOutInfo",
     "ModeInfo",
+    "ModelChoiceInfo",
     "ModelInfo",
+    "ModelsResult",
     "ModesResult",
     "Named",
     "NoteContext",
@@ -117,6 +121,7 @@ EXPORT_CHAT = "assist/exportChat"
 FEEDBACK = "assist/feedback"
 FORK = "assist/fork"
 IMPORT_CHAT = "assist/importChat"
+MODELS = "assist/models"
 MODES = "assist/modes"
 RENAME_CHAT = "assist/renameChat"
 SEARCH = "assist/search"
@@ -209,6 +214,7 @@ class AskParams:
         " sent, answered once more",
     ] = None
     personality: Annotated[str, "in which tone, one of `assist/modes`"] = ""
+    model: Annotated[str, "who answers, one of `assist/models`; the usual one if empty"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,6 +584,33 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelChoiceInfo:
+    """A model that a question can name."""
+
+    name: Annotated[str, ""]
+    path: Annotated[str, "its file; empty for a model that is in no file"]
+    why: Annotated[str, "why it is there"]
+    state: Annotated[ModelState, "`asleep` and `loading`: the first answer takes longer"]
+    problem: Annotated[str | None, "why it is unusable, and what to do"] = None
+    window: Annotated[int | None, "tokens of prompt and reply together"] = None
+    bytes: Annotated[int | None, "of its file"] = None
+    can_fork_cheaply: Annotated[
+        bool | None, "a fork costs nothing wherever it begins; else only where a turn ended"
+    ] = None
+    rewrites_turns: Annotated[
+        bool | None,
+        "its chat template rewrites earlier turns, so they are read again; known once loaded",
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsResult:
+    """What can be asked now."""
+
+    models: Annotated[tuple[ModelChoiceInfo, ...], "the usual one first"]
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """A workspace folder and its index."""
 
@@ -680,6 +713,7 @@ REQUESTS: dict[str, tuple[type, type]] = {
     DELETE_CHAT: (ChatParams, Empty),
     EXPORT_CHAT: (ExportParams, Exported),
     IMPORT_CHAT: (ImportParams, ChatInfo),
+    MODELS: (Empty, ModelsResult),
     MODES: (Empty, ModesResult),
     FEEDBACK: (FeedbackParams, Empty),
     EDITS: (EditsParams, EditInfo),

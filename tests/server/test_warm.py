@@ -58,6 +58,32 @@ async def test_what_was_typed_is_read_and_the_question_finds_it(real: Editor) ->
     assert usage["promptTokens"] == warmed["tokens"]
 
 
+async def test_the_model_is_listed_and_another_name_is_refused(real: Editor) -> None:
+    (before,) = (await real.send("assist/models", {}))["models"]
+    assert before["name"] == "tiny"
+    assert before["state"] in ("asleep", "ready")  # counting tokens may have woken it
+    assert (before["window"], before["canForkCheaply"]) == (4096, True)
+    await real.send("assist/warm", question("Why?", model="tiny"))
+    (after,) = (await real.send("assist/models", {}))["models"]
+    assert (after["state"], after["rewritesTurns"]) == ("ready", False)
+    for method in ("assist/ask", "assist/warm", "assist/context"):
+        asked = question("Why?", model="nope")
+        with pytest.raises(JsonRpcException) as raised:
+            await real.send(method, asked)
+        assert raised.value.code == -32602
+        assert raised.value.data == {"field": "model"}
+        assert "There is no model 'nope'" in raised.value.message
+        if method == "assist/ask":
+            (event,) = await real.events(str(asked["turnId"]))
+            assert event["kind"] == "error"
+
+
+async def test_without_a_model_what_answers_is_listed(bare: Editor) -> None:
+    (listed,) = (await bare.send("assist/models", {}))["models"]
+    assert (listed["name"], listed["state"]) == ("extractive", "ready")
+    assert "window" not in listed
+
+
 async def test_the_context_shows_each_piece_with_its_reason(real: Editor) -> None:
     uri = (real.root / "a b.py").as_uri()
     said = {"selection": {"uri": uri, "range": lines((0, 0), (2, 0))}}
