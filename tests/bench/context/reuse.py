@@ -1,9 +1,10 @@
 """How much of a prompt is read already: over a session, and in a new chat after edits."""
 
+import itertools
 import random
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +31,14 @@ CHARS_PER_TOKEN = 1.3
 async def session_reuse(n_tokens: int) -> dict[str, float]:
     """20 turns, 12 edits to 6 files, 3 forks, 2 modes, another model and back.
 
-    Nothing is warmed, but for one thing: who picks another model has it read the chat at once, as
-    `assist/warm` does. `context.session_reuse_unwarmed` is without that as well.
+    Nothing is warmed. `context.session_reuse_warmed`: who picks another model has it read the chat
+    at once, as `assist/warm` does.
     """
     warmed, unwarmed = [await _session(n_tokens, warms=warms) for warms in (True, False)]
     return {
-        "context.session_reuse": _reuse(warmed[1:]),
-        "context.session_reuse_unwarmed": _reuse(unwarmed[1:]),
-        "context.session_first_prompt_tokens": float(warmed[0].prompt_tokens),
+        "context.session_reuse": _reuse(unwarmed[1:]),
+        "context.session_reuse_warmed": _reuse(warmed[1:]),
+        "context.session_first_prompt_tokens": float(unwarmed[0].prompt_tokens),
     }
 
 
@@ -90,13 +91,58 @@ def _reuse(usages: Sequence[Usage]) -> float:
 async def new_chat_after_edits(n_tokens: int, n_sessions: int) -> dict[str, float]:
     """Tokens to read in a new chat after 10 edits: in the order of names against our order.
 
-    A session is 30 edits to 6 files with a new chat after each 10. Which files, the history tells:
-    the k-th most active one is drawn with a weight of 1/k. Both orders are of the same texts.
-    `context.first_new_chat_ratio` is of the first new chat of each session alone, when nothing but
-    the history is known.
+    What is edited follows the history: of the files, the k-th most active one is drawn with a
+    weight of 1/k. Each of the 10 edits is drawn anew. With `_working_set`, 6 files are drawn for a
+    session of 30 edits to them, with a new chat after each 10; `_working_set_first` is of the first
+    of these chats alone, when nothing but the history is known. Both orders are of the same texts.
     """
+    named, ours = await _to_read(n_tokens, n_sessions, _one_chat)
+    set_named, set_ours = await _to_read(n_tokens, n_sessions, _working_set)
+    print(f"   tokens to read: by name {named} and {set_named}, ours {ours} and {set_ours}")
+    return {
+        "context.new_chat_after_edits_ratio": named[0] / ours[0],
+        "context.new_chat_after_edits_ratio_working_set": sum(set_named) / sum(set_ours),
+        "context.new_chat_after_edits_ratio_working_set_first": set_named[0] / set_ours[0],
+    }
+
+
+_Shown = dict[FileKey, tuple[ProjectFile, str]]
+_Session = Callable[[Player, Sequence[Path], random.Random], AsyncGenerator[_Shown, None]]
+"""The workspace at its beginning and at each new chat."""
+
+
+async def _one_chat(
+    player: Player, files: Sequence[Path], chance: random.Random
+) -> AsyncGenerator[_Shown, None]:
+    yield await _shown(player.workspace)
+    for n in range(10):
+        file = _drawn(files, chance)
+        player.write(file, file.read_text("utf-8") + f"# edit {n}\n")
+    yield await _shown(player.workspace)
+
+
+async def _working_set(
+    player: Player, files: Sequence[Path], chance: random.Random
+) -> AsyncGenerator[_Shown, None]:
+    edited: set[Path] = set()
+    while len(edited) < 6:
+        edited.add(_drawn(files, chance))
+    yield await _shown(player.workspace)
+    for chat in range(3):
+        for n in range(10):
+            file = chance.choice(sorted(edited))
+            player.write(file, file.read_text("utf-8") + f"# edit {chat}.{n}\n")
+            await _shown(player.workspace)  # as a warm-up looks
+        yield await _shown(player.workspace)
+
+
+async def _to_read(
+    n_tokens: int, n_sessions: int, session: _Session
+) -> tuple[list[int], list[int]]:
+    """Tokens to read in the new chats of sessions, by name and in our order, chat by chat."""
     chance = random.Random(7)
-    named, ours = [0, 0, 0], [0, 0, 0]
+    named: list[int] = []
+    ours: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "project")
         files = sized_project(root, int(n_tokens * CHARS_PER_TOKEN), 40)
@@ -106,34 +152,19 @@ async def new_chat_after_edits(n_tokens: int, n_sessions: int) -> dict[str, floa
             model = engine_model(path, engine.settings)
             counts = TokenCounts(model.count)
             for _ in range(n_sessions):
-                edited: set[Path] = set()
-                while len(edited) < 6:
-                    edited.add(_drawn(files, chance))
                 async with opened(engine.settings, [root], {}) as player:
-                    before = await _shown(player.workspace)
-                    for chat in range(3):
-                        for n in range(10):
-                            file = chance.choice(sorted(edited))
-                            player.write(file, file.read_text("utf-8") + f"# edit {chat}.{n}\n")
-                            await _shown(player.workspace)  # as a warm-up looks
-                        after = await _shown(player.workspace)
-                        for tokens, order in ((ours, in_order), (named, _by_name)):
-                            tokens[chat] += await _n_new(order, before, after, counts)
-                        before = after
+                    states = [shown async for shown in session(player, files, chance)]
+                pairs = list(itertools.pairwise(states))
+                for tokens, order in ((ours, in_order), (named, _by_name)):
+                    n_new = [await _n_new(order, *pair, counts) for pair in pairs]
+                    tokens[:] = map(sum, itertools.zip_longest(tokens, n_new, fillvalue=0))
                 commit(root)
             await model.close()
-    print(f"   tokens to read: by name {named}, ours {ours}")
-    return {
-        "context.new_chat_after_edits_ratio": sum(named) / sum(ours),
-        "context.first_new_chat_ratio": named[0] / ours[0],
-    }
+    return named, ours
 
 
 def _by_name(files: Sequence[ProjectFile]) -> list[ProjectFile]:
     return sorted(files, key=lambda file: file.key)
-
-
-_Shown = dict[FileKey, tuple[ProjectFile, str]]
 
 
 async def _shown(workspace: Workspace) -> _Shown:
