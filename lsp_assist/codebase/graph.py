@@ -216,7 +216,9 @@ def _uses_of(moment: Moment, symbol: StoredSymbol) -> Iterator[tuple[str, Use, T
 def _may_mean(use: Use, symbol: StoredSymbol, owner: StoredSymbol | None) -> bool:
     """False for most of the uses of a common name, at the price of a glance."""
     if use.receiver_type == UNKNOWN:
-        return owner is not None and is_called_like(use.receiver, owner.name)
+        return symbol.kind == "method" or (
+            owner is not None and is_called_like(use.receiver, owner.name)
+        )
     if symbol.kind in ("function", "macro") and use.receiver:
         return use.receiver.split(".", 1)[0] not in SELF
     return True

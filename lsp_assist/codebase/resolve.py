@@ -5,22 +5,23 @@ Where these say that a name is foreign, it stays unresolved: a wrong edge costs 
 Knows no store and no ranking.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from lsp_assist.codebase import ingest
+from lsp_assist.codebase import ingest, ranking
 from lsp_assist.codebase.declarations import declared_type
 from lsp_assist.codebase.languages import all_languages
-from lsp_assist.codebase.modules import Modules
+from lsp_assist.codebase.modules import Modules, n_shared
 from lsp_assist.codebase.receivers import SELF, UNKNOWN
 from lsp_assist.codebase.store import StoredImport, StoredSymbol, Use
-from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS
+from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS, VALUE_KINDS
 
 __all__ = ["BELIEVED", "Evidence", "Facts", "Resolver", "Target", "is_called_like"]
 
 BELIEVED = 0.5
-"""Targets below are guesses. Source: LOG.md, the graph against jedi."""
+"""Targets below are guesses. Source: LOG.md, 2026-11-20, the graph against jedi."""
 
 Evidence = Literal[
     "scope",  # defined around the use, or in its file
@@ -38,6 +39,8 @@ _IMPORTS_TELL = frozenset({"python", "javascript", "typescript", "tsx", "go", "r
 # What these import may be an item of a module, without saying so.
 _ITEMS = frozenset({"rust", "java", "kotlin", "scala", "php"})
 _INCLUDES = frozenset({"c", "cpp"})
+_SCRIPTS = frozenset({"javascript", "typescript", "tsx"})
+_SEVERAL_WORDS = re.compile(r"[^\W_]_+[^\W_]|[a-z][A-Z]")
 _SUPER = frozenset({"super()", "super", "base", "parent"})
 
 
@@ -117,7 +120,7 @@ class Resolver:
         self._uses_in = uses_in
         self._chains: dict[tuple[str, int, str], _Thing | None] = {}
         self._bases: dict[tuple[str, int], tuple[StoredSymbol, ...]] = {}
-        self._guesses: dict[tuple[str, str, str], _Thing | None] = {}
+        self._guesses: dict[tuple[str, str, str], Sequence[StoredSymbol]] = {}
         self._busy: set[tuple[str, int, str]] = set()
 
     def targets(self, path: str, use: Use) -> list[Target]:
@@ -148,6 +151,11 @@ class Resolver:
         """What a bare name within a symbol means."""
         facts = self.facts_of(path)
         if symbol := self._in_scope(facts, ordinal, name):
+            # `const Layer = require("./layer")` is a variable, and what it holds is meant.
+            if symbol.kind in VALUE_KINDS and (wanted := facts.taken.get(name)):
+                held = self._imported(facts, wanted, depth + 1)
+                if held is not None:
+                    return held
             return _Thing(symbol, 0.95, "scope")
         known = all_languages().get(facts.language)
         if known and known.implicit_self and (own := self.class_around(path, ordinal)):
@@ -208,6 +216,10 @@ class Resolver:
                 if found := self._exported(file, name, depth + 1):
                     return found
             files = [file for file in files if name == "default" or _is_module(file, name)]
+        elif facts.language in _SCRIPTS:  # a module that is one class or function
+            for file in files:
+                if symbol := self.facts_of(file).top.get(wanted.alias):
+                    return _Thing(symbol, 0.9, "import")
         return _Thing(None, 0.95, "import", files=tuple(files)) if files else None
 
     def _exported(self, path: str, name: str, depth: int) -> _Thing | None:
@@ -265,6 +277,8 @@ class Resolver:
         name = root.rstrip("()[]")
         if root in ("crate", "super") and self.facts_of(path).language == "rust":
             thing, rest = self._by_rust_path(path, expression, depth)
+        elif root == "exports" and self.facts_of(path).language in _SCRIPTS:
+            thing = _Thing(None, 0.95, "scope", files=(path,))
         elif name in SELF or root in _SUPER:
             own = self.class_around(path, ordinal)
             if own is None:
@@ -378,6 +392,9 @@ class Resolver:
             symbol = facts.qualified.get(around)
             if symbol is not None and symbol.kind in CLASS_KINDS:
                 return symbol
+            if facts.language in _SCRIPTS and (symbol is None or symbol.kind in VALUE_KINDS):
+                # `app.listen = function () { this.get() }`: an object that is no class
+                return StoredSymbol(path, -1, around, around, "class", 0, 0)
             if symbol is None:  # a type of another file, whose methods are here
                 name = around.rpartition(facts.separator)[2]
                 named = [s for s in self._symbols_named(name) if s.kind in CLASS_KINDS]
@@ -417,16 +434,36 @@ class Resolver:
         key = ingest.family(path), use.receiver.rpartition(".")[2], use.name
         if key not in self._guesses:
             self._guesses[key] = self._called_like(*key)
-        return self._guesses[key]
+        if named := self._guesses[key]:
+            best = max(named, key=lambda symbol: n_shared(symbol.path, path))
+            return _Thing(best, 0.7, "name")
+        return self._only_method(path, use.name)
 
-    def _called_like(self, family: str, called: str, name: str) -> _Thing | None:
+    def _called_like(self, family: str, called: str, name: str) -> Sequence[StoredSymbol]:
+        found = []
         for symbol in self._symbols_named(name):
             if symbol.kind not in ("method", "field") or ingest.family(symbol.path) != family:
                 continue
             owner = self.class_around(symbol.path, symbol.ordinal)
             if owner is not None and is_called_like(called, owner.name):
-                return _Thing(symbol, 0.7, "name")
-        return None
+                found.append(symbol)
+        return found
+
+    def _only_method(self, path: str, name: str) -> _Thing | None:
+        """The only method of a name of several words, where the file names its type or sees it."""
+        if not _SEVERAL_WORDS.search(name):
+            return None  # `get`, `update`: whatever is not of this workspace has them too
+        family = ingest.family(path)
+        named = [s for s in self._symbols_named(name) if ingest.family(s.path) == family]
+        if len({symbol.qualified_name for symbol in named}) != 1 or named[0].kind != "method":
+            return None
+        owner = self.class_around(named[0].path, named[0].ordinal)
+        if owner is None or ranking.is_test(owner.path) > ranking.is_test(path):
+            return None
+        facts = self.facts_of(path)
+        is_seen = owner.path == path or owner.name in facts.taken or owner.name in facts.top
+        is_seen = is_seen or owner.path in self.modules.package_of(path, facts.language)
+        return _Thing(named[0], 0.6, "name") if is_seen else None
 
     def _only_one(self, path: str, name: str) -> _Thing | None:
         named = [
@@ -464,6 +501,7 @@ class Resolver:
 def is_called_like(receiver: str, name: str) -> bool:
     """Whether a variable is called like a type: `self.http_session` like `HTTPSession`."""
     called = receiver.rpartition(".")[2].rstrip("()[]").lower().replace("_", "")
+    called = called.removeprefix("#")
     return len(called) > 2 and called == name.lower().replace("_", "")
 
 
