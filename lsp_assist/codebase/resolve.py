@@ -6,6 +6,7 @@ Knows no store and no ranking.
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -105,7 +106,7 @@ class _Thing:
 
 
 class Resolver:
-    """Resolves names over the files of one moment. Remembers what it found out."""
+    """Resolves names over the files of one moment. Remembers what it found out; any thread asks."""
 
     def __init__(
         self,
@@ -121,10 +122,16 @@ class Resolver:
         self._chains: dict[tuple[str, int, str], _Thing | None] = {}
         self._bases: dict[tuple[str, int], tuple[StoredSymbol, ...]] = {}
         self._guesses: dict[tuple[str, str, str], Sequence[StoredSymbol]] = {}
+        # What is being found out is unknown meanwhile: another thread must not take that for true.
+        self._lock = threading.RLock()
         self._busy: set[tuple[str, int, str]] = set()
 
     def targets(self, path: str, use: Use) -> list[Target]:
         """What a use in a file means, the likeliest first; empty for what is foreign or unclear."""
+        with self._lock:
+            return self._targets(path, use)
+
+    def _targets(self, path: str, use: Use) -> list[Target]:
         expression = use.receiver_type or use.receiver
         if not expression:
             found = self._named(path, use.ordinal, use.name, 0)
@@ -405,7 +412,9 @@ class Resolver:
     def bases(self, owner: StoredSymbol) -> tuple[StoredSymbol, ...]:
         """The classes that a class extends, as far as they are of this workspace."""
         key = owner.path, owner.ordinal
-        if key not in self._bases:
+        with self._lock:
+            if key in self._bases:
+                return self._bases[key]
             self._bases[key] = ()  # a class that extends itself
             self._bases[key] = tuple(
                 target.symbol
@@ -414,7 +423,7 @@ class Resolver:
                 for target in self.targets(owner.path, use)
                 if target.symbol.kind in CLASS_KINDS and target.symbol != owner
             )
-        return self._bases[key]
+            return self._bases[key]
 
     # Guesses
 
