@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lsp_assist.codebase import ingest, ranking
+from lsp_assist.codebase.facts import Facts
 from lsp_assist.codebase.modules import Modules
 from lsp_assist.codebase.receivers import SELF, UNKNOWN
-from lsp_assist.codebase.resolve import BELIEVED, Facts, Resolver, Target, is_called_like
+from lsp_assist.codebase.resolve import BELIEVED, Resolver, Target, is_called_like
 from lsp_assist.codebase.store import StoredSymbol, Use
 from lsp_assist.codebase.symbols import CLASS_KINDS
 from lsp_assist.codebase.view import View

@@ -8,18 +8,19 @@ Knows no store and no ranking.
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lsp_assist.codebase import ingest, ranking
 from lsp_assist.codebase.declarations import declared_type
+from lsp_assist.codebase.facts import INCLUDING, Facts, is_module, last_part, module_name
 from lsp_assist.codebase.languages import all_languages
 from lsp_assist.codebase.modules import Modules, n_shared
 from lsp_assist.codebase.receivers import SELF, UNKNOWN
 from lsp_assist.codebase.store import StoredImport, StoredSymbol, Use
 from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS, VALUE_KINDS
 
-__all__ = ["BELIEVED", "Evidence", "Facts", "Resolver", "Target", "is_called_like"]
+__all__ = ["BELIEVED", "Evidence", "Resolver", "Target", "is_called_like"]
 
 BELIEVED = 0.5
 """Targets below are guesses. Source: LOG.md, 2026-11-20, the graph against jedi."""
@@ -34,15 +35,15 @@ Evidence = Literal[
 ]
 
 _MAX_DEPTH = 6
-_MAX_INCLUDES = 60
+_MAX_INCLUDED = 60
 # In these, a bare name that is neither defined in the file nor imported is the language's own.
 _IMPORTS_TELL = frozenset({"python", "javascript", "typescript", "tsx", "go", "rust", "java"})
 # What these import may be an item of a module, without saying so.
 _ITEMS = frozenset({"rust", "java", "kotlin", "scala", "php"})
-_INCLUDES = frozenset({"c", "cpp"})
 _SCRIPTS = frozenset({"javascript", "typescript", "tsx"})
 _SEVERAL_WORDS = re.compile(r"[^\W_]_+[^\W_]|[a-z][A-Z]")
-_SUPER = frozenset({"super()", "super", "base", "parent"})
+_SUPER = {"csharp": "base", "php": "parent"}
+"""What other languages call `super`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +53,6 @@ class Target:
     symbol: StoredSymbol
     confidence: float
     evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """A file's symbols and imports, as names ask for them."""
-
-    path: str
-    language: str
-    separator: str
-    symbols: Sequence[StoredSymbol]
-    imports: Sequence[StoredImport]
-    top: dict[str, StoredSymbol] = field(default_factory=dict)
-    """What other files may name: not local, and no member."""
-    qualified: dict[str, StoredSymbol] = field(default_factory=dict)
-    taken: dict[str, StoredImport] = field(default_factory=dict)
-    """Imports by what they are called here."""
-
-    @classmethod
-    def of(
-        cls,
-        path: str,
-        symbols: Sequence[StoredSymbol],
-        imports: Sequence[StoredImport],
-    ) -> "Facts":
-        """The facts of a file."""
-        language = ingest.language_name(path)
-        known = all_languages().get(language)
-        facts = cls(path, language, known.separator if known else ".", symbols, imports)
-        for symbol in symbols:
-            facts.qualified.setdefault(symbol.qualified_name, symbol)
-        for symbol in symbols:
-            if _is_top(facts, symbol):
-                facts.top.setdefault(symbol.name, symbol)
-        for wanted in imports:
-            if called := _called(wanted, language):
-                facts.taken.setdefault(called, wanted)
-        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +164,7 @@ class Resolver:
         for file in self.modules.package_of(facts.path, facts.language):
             if symbol := self.facts_of(file).top.get(name):
                 return _Thing(symbol, 0.9, "package")
-        if facts.language in _INCLUDES:
+        if facts.language in INCLUDING:
             for file in self._included(facts.path):
                 if symbol := self.facts_of(file).top.get(name):
                     return _Thing(symbol, 0.9, "import")
@@ -215,14 +179,14 @@ class Resolver:
             wanted = replace(wanted, module=wanted.module.split(".")[0])
         files = self.imported_files(facts.path, wanted)
         if wanted.name or facts.language in _ITEMS:
-            name = _last(wanted.name or wanted.module, facts.language)
+            name = last_part(wanted.name or wanted.module, facts.language)
             # A submodule may define its own name once more; the package decides which is meant.
             is_python = facts.language == "python"
             own = self.imported_files(facts.path, replace(wanted, name="")) if is_python else files
             for file in own:
                 if found := self._exported(file, name, depth + 1):
                     return found
-            files = [file for file in files if name == "default" or _is_module(file, name)]
+            files = [file for file in files if name == "default" or is_module(file, name)]
         elif facts.language in _SCRIPTS:  # a module that is one class or function
             for file in files:
                 if symbol := self.facts_of(file).top.get(wanted.alias):
@@ -234,7 +198,7 @@ class Resolver:
         facts = self.facts_of(path)
         if name == "default":
             symbol = next((s for s in facts.symbols if " default " in s.signature[:24]), None)
-            symbol = symbol or facts.top.get(_module_name(path))
+            symbol = symbol or facts.top.get(module_name(path))
         else:
             symbol = facts.top.get(name)
         if symbol is not None:
@@ -253,7 +217,7 @@ class Resolver:
     def _included(self, path: str) -> Iterator[str]:
         """The files that a file of C includes, directly and through others, near ones first."""
         seen, queue = {path}, [path]
-        while queue and len(seen) < _MAX_INCLUDES:
+        while queue and len(seen) < _MAX_INCLUDED:
             at = queue.pop(0)
             for wanted in self.facts_of(at).imports:
                 for file in self.imported_files(at, wanted):
@@ -286,11 +250,11 @@ class Resolver:
             thing, rest = self._by_rust_path(path, expression, depth)
         elif root == "exports" and self.facts_of(path).language in _SCRIPTS:
             thing = _Thing(None, 0.95, "scope", files=(path,))
-        elif name in SELF or root in _SUPER:
+        elif name in SELF or self._is_super(path, root):
             own = self.class_around(path, ordinal)
             if own is None:
                 return None
-            if root in _SUPER:
+            if name not in SELF:
                 bases = self.bases(own)
                 thing = _Thing(bases[0], 0.9, "self", is_instance=True) if bases else None
             else:
@@ -304,6 +268,10 @@ class Resolver:
             name = part.rstrip("()[]")
             thing = self._used(self._member(thing, name, depth + 1), part[len(name) :], depth)
         return thing
+
+    def _is_super(self, path: str, root: str) -> bool:
+        """Whether an expression starts with the class that the one around it extends."""
+        return root in ("super", "super()") or root == _SUPER.get(self.facts_of(path).language)
 
     def _by_rust_path(
         self, path: str, expression: str, depth: int
@@ -366,7 +334,7 @@ class Resolver:
             if found := self._exported(file, name, depth + 1):
                 return found
         for file in thing.files:
-            if _module_name(file) == "__init__":
+            if module_name(file) == "__init__":
                 for inner in self.modules.files(file, "python", ".", name):
                     if inner != file:
                         return _Thing(None, 0.95, "import", files=(inner,))
@@ -433,7 +401,7 @@ class Resolver:
         root = parts[0].rstrip("()[]")
         if root in SELF:
             return not parts[-1].startswith("__")
-        if parts[0] in _SUPER:
+        if self._is_super(path, parts[0]):
             return False  # of a foreign class
         facts = self.facts_of(path)
         return root not in facts.taken and facts.language not in ("go", "rust")
@@ -501,8 +469,8 @@ class Resolver:
             and ingest.may_refer(other.path, symbol.path)
             and not other.path.endswith((".h", ".hpp", ".hh", ".hxx"))
         ]
-        stem = _module_name(symbol.path)
-        beside = [other for other in named if _module_name(other.path) == stem]
+        stem = module_name(symbol.path)
+        beside = [other for other in named if module_name(other.path) == stem]
         for other in beside[:1] or (named if len(named) == 1 else []):
             yield Target(other, target.confidence, target.evidence)
 
@@ -512,50 +480,3 @@ def is_called_like(receiver: str, name: str) -> bool:
     called = receiver.rpartition(".")[2].rstrip("()[]").lower().replace("_", "")
     called = called.removeprefix("#")
     return len(called) > 2 and called == name.lower().replace("_", "")
-
-
-def _is_top(facts: Facts, symbol: StoredSymbol) -> bool:
-    if symbol.kind in ("method", "constructor", "field", "heading"):
-        return False
-    around = facts.qualified.get(symbol.qualified_name.rpartition(facts.separator)[0])
-    if around is None or around.kind in ("namespace", "module"):
-        return True
-    return symbol.kind == "constant" and facts.language in _INCLUDES
-
-
-def _called(wanted: StoredImport, language: str) -> str:
-    """The name by which a file uses what it imports; empty for `*` and for what has none."""
-    if wanted.name:
-        alias = wanted.alias.rpartition("::")[2]
-        if alias == "self":
-            return _last(wanted.module, language)
-        return "" if alias == "*" else alias
-    if wanted.alias:
-        return "" if wanted.alias == "_" else wanted.alias
-    if language == "python":
-        return wanted.module.split(".")[0]
-    if language in ("c", "cpp", "bash", "ruby", "make", "css", "cmake", "vim", "lua"):
-        return ""
-    return _last(wanted.module, language)
-
-
-def _last(module: str, language: str) -> str:
-    """The last part of a module's path. `/v2` is a version of a Go module."""
-    parts = [part for part in module.replace("::", "/").replace("\\", "/").split("/") if part]
-    if language == "go" and len(parts) > 1 and parts[-1][:1] == "v" and parts[-1][1:].isdigit():
-        parts.pop()
-    last = parts[-1] if parts else ""
-    if language in ("java", "kotlin", "scala", "csharp", "elixir"):
-        last = last.rpartition(".")[2]
-    return last.removeprefix("go-") if language == "go" else last
-
-
-def _is_module(path: str, name: str) -> bool:
-    """Whether a file is the module of this name, by itself or as the first of its folder."""
-    folder, _, file = path.rpartition("/")
-    stem = file.split(".", 1)[0]
-    return stem == name or (stem in ("__init__", "mod", "index") and _last(folder, "") == name)
-
-
-def _module_name(path: str) -> str:
-    return path.rpartition("/")[2].split(".", 1)[0]

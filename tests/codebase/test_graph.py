@@ -37,11 +37,12 @@ class Session:
     "pkg/adapters.py": """\
 class BaseAdapter:
     def close(self):
-        pass
+        parent.close()
 
 class Adapter(BaseAdapter):
-    def send(self, url):
+    def send(self, url, parent=None):
         self.close()
+        parent.close()
         return super().close()
 """,
     "pkg/models.py": """\
@@ -269,6 +270,7 @@ CALLEES = [
     ("python", PYTHON, "Session.__init__", ["Adapter"]),
     ("python", PYTHON, "Session.request", ["make"]),
     ("python", PYTHON, "Adapter.send", ["BaseAdapter.close"]),
+    ("python", PYTHON, "BaseAdapter.close", []),
     ("python", PYTHON, "pkg/api.py:get", ["Session", "Session.get"]),
     ("python", PYTHON, "pkg/api.py:text", ["make", "Model.text"]),
     ("python", PYTHON, "loop", []),
