@@ -28,6 +28,7 @@ from lsp_assist.codebase.symbols import Import, Outline, Reference
 __all__ = [
     "as_indexed",
     "digest",
+    "family",
     "indexed",
     "is_wanted",
     "is_within",
@@ -54,10 +55,13 @@ def language_name(path: str) -> str:
 
 def may_refer(path: str, other: str) -> bool:
     """Whether code of one file can name what the other defines: both are in one language."""
-    return _family(language_name(path)) == _family(language_name(other))
+    return family(path) == family(other)
 
 
-def _family(language: str) -> str:
+@lru_cache(maxsize=100_000)
+def family(path: str) -> str:
+    """What the languages that name each other's symbols have in common, by one of their names."""
+    language = language_name(path)
     return _FAMILIES.get(language, language)
 
 

@@ -30,7 +30,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 7  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
@@ -58,6 +58,7 @@ CREATE TABLE imports (
     line INTEGER NOT NULL
 );
 CREATE INDEX imports_by_file ON imports (file_id);
+CREATE INDEX imports_by_name ON imports (name);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL,
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, hash TEXT NOT NULL,
@@ -73,6 +74,11 @@ CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
 _SELECT_SYMBOLS = (
     "SELECT path, ordinal, name, qualified_name, kind, start_line, end_line, signature, summary"
     " FROM symbols JOIN files ON files.id = file_id"
+)
+
+_SELECT_USES = (
+    "SELECT uses.name, ordinal, line, kind, receiver, receiver_type"
+    " FROM files JOIN uses ON files.id = file_id"
 )
 
 
@@ -270,32 +276,71 @@ class Store:
         """Definitions with this very name."""
         return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
 
-    def users_of(self, name: str, limit: int = 200) -> list[StoredSymbol]:
-        """The symbols that use a name."""
+    def symbols_like(self, pattern: str, limit: int) -> list[StoredSymbol]:
+        """Definitions whose names are LIKE a pattern, short ones first. Headings are none."""
         return self._symbols(
-            "JOIN (SELECT DISTINCT file_id AS f, ordinal AS o FROM uses WHERE name = ?)"
-            " ON f = file_id AND o = ordinal ORDER BY path, ordinal LIMIT ?",
-            (name, limit),
+            "WHERE name LIKE ? ESCAPE '\\' AND kind != 'heading' ORDER BY LENGTH(name) LIMIT ?",
+            (pattern, limit),
         )
 
-    def files_using(self, name: str, limit: int = 2000) -> list[str]:
-        """Paths of the files that use or import a name."""
+    def uses_named(self, name: str, limit: int) -> list[tuple[str, Use]]:
+        """Where a name is used, with the paths."""
         rows = self._read(
-            "SELECT DISTINCT path FROM uses JOIN files ON files.id = file_id"
-            " WHERE uses.name = ? LIMIT ?",
+            "SELECT path, uses.name, ordinal, line, kind, receiver, receiver_type"
+            " FROM uses JOIN files ON files.id = file_id WHERE uses.name = ? LIMIT ?",
             (name, limit),
         )
-        return [path for (path,) in rows]
+        return [(path, Use(*row)) for path, *row in rows]
+
+    def aliases_of(self, name: str) -> list[tuple[str, str]]:
+        """Other names that files give to what they import by this name, with the paths."""
+        return self._read(
+            "SELECT DISTINCT path, alias FROM imports JOIN files ON files.id = file_id"
+            " WHERE imports.name = ? AND alias NOT IN ('', imports.name)",
+            (name,),
+        )
 
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
-        rows = self._read(
-            "SELECT uses.name, ordinal, line, kind, receiver, receiver_type"
-            " FROM uses JOIN files ON files.id = file_id"
-            " WHERE path = ? AND ordinal = ? ORDER BY line",
-            (path, ordinal),
-        )
+        return self._uses("path = ? AND ordinal = ? ORDER BY line", (path, ordinal))
+
+    def uses_of(self, path: str) -> list[Use]:
+        """All names used in a file."""
+        return self._uses("path = ?", (path,))
+
+    def _uses(self, where: str, values: Sequence[object]) -> list[Use]:
+        rows = self._read(f"{_SELECT_USES} WHERE {where}", values)
         return [Use(*row) for row in rows]
+
+    def names_defined(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they define; of some files, or of all."""
+        return self._names("path, name", "symbols", "AND kind != 'heading'", paths)
+
+    def names_used(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they use; of some files, or of all."""
+        return self._names("path, name", "uses", "", paths)
+
+    def modules_imported(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths, the modules that they import and what they take from them."""
+        return self._names("path, module, name", "imports", "", paths)
+
+    def _names(
+        self, columns: str, table: str, where: str, paths: Iterable[str] | None
+    ) -> Iterator[tuple[str, ...]]:
+        sql = f"SELECT DISTINCT {columns} FROM files JOIN {table} ON files.id = file_id"  # noqa: S608  # our own names
+        if paths is None:
+            yield from self._read(f"{sql} WHERE TRUE {where}")
+        for path in paths or ():
+            yield from self._read(f"{sql} WHERE path = ? {where}", (path,))
+
+    def hashes(self) -> dict[str, str]:
+        """What names the text of each indexed file."""
+        return dict(self._read("SELECT path, hash FROM files WHERE hash != ''"))
+
+    def version(self) -> int:
+        """Differs from what it was before if anything was written since, by any process."""
+        rows = self._read("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
 
     def imports_of(self, path: str) -> list[StoredImport]:
         """What a file imports, in order of line."""
