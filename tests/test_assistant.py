@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lsp_assist.assistant import Assistant, Progress, Question, Selection
+from lsp_assist.assistant import Assistant, Question, Selection
 from lsp_assist.config import resolve
 from lsp_assist.errors import BadInput, SettingError, UnknownTurn, WorkspaceNotFound
 from lsp_assist.flows import Done, Event, Step, Text
 from lsp_assist.llm import Delta, Model, Prompt, Sampling, Usage
+from lsp_assist.workspace import Progress
 from tests.backends.faulty import answering, event, http, stream_head
 
 CODE = '''def retry(request):
@@ -85,7 +86,7 @@ def question(text: str, turn: str = "1", **more: object) -> Question:
 
 async def test_an_answer_without_a_model_names_the_place(root: Path) -> None:
     async with opened(root) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         events = await events_of(assistant, question("Where is a request sent again?"))
     done = events[-1]
     assert isinstance(done, Done)
@@ -101,7 +102,7 @@ async def test_a_question_before_the_first_index_is_answered_and_says_so(root: P
         events = await events_of(assistant, question("retry"))
         assert events[0] == Step("The index is 0 % done; answering from what is there")
         assert isinstance(events[-1], Done)
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         events = await events_of(assistant, question("retry", "2"))
         assert events[0] == Step("Searching the workspace")
 
@@ -123,7 +124,7 @@ async def test_a_follow_up_is_about_what_was_asked_before(root: Path) -> None:
     (root / "other.py").write_text("def unrelated(): pass\n")
     model = EchoModel("one", "two")
     async with opened(root, model) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         await events_of(assistant, question("failure", "1"))
         events = await events_of(assistant, question("And why?", "2"))
     done = events[-1]
@@ -133,32 +134,34 @@ async def test_a_follow_up_is_about_what_was_asked_before(root: Path) -> None:
 
 async def test_what_is_typed_is_found_before_it_is_saved(root: Path) -> None:
     async with opened(root) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         path = root / "retry.py"
-        assistant.documents.open("file:///retry.py", path, "python", 1, "def backoff(): pass\n")
-        assistant.document_changed("file:///retry.py")
-        assert [hit.symbol for hit in await assistant.search("backoff")] == ["backoff"]
-        assert await assistant.search("failure") == []
-        assistant.documents.close("file:///retry.py")
-        assistant.document_changed("file:///retry.py")
-        assert await assistant.search("backoff") == []
-        assert (await assistant.search("retry"))[0].symbol == "retry"
+        assistant.workspace.documents.open(
+            "file:///retry.py", path, "python", 1, "def backoff(): pass\n"
+        )
+        assistant.workspace.document_changed("file:///retry.py")
+        assert [hit.symbol for hit in await assistant.workspace.search("backoff")] == ["backoff"]
+        assert await assistant.workspace.search("failure") == []
+        assistant.workspace.documents.close("file:///retry.py")
+        assistant.workspace.document_changed("file:///retry.py")
+        assert await assistant.workspace.search("backoff") == []
+        assert (await assistant.workspace.search("retry"))[0].symbol == "retry"
 
 
 async def test_a_changed_file_is_read_by_the_next_question(root: Path) -> None:
     async with opened(root) as assistant:
-        assistant.watches_files = True
-        await assistant.refresh()
+        assistant.workspace.watches_files = True
+        await assistant.workspace.refresh()
         (root / "new.py").write_text("def brand_new(): pass\n")
-        assert await assistant.search("brand_new") == []
-        assistant.file_changed(root / "new.py")
-        assert [hit.path for hit in await assistant.search("brand_new")] == ["new.py"]
+        assert await assistant.workspace.search("brand_new") == []
+        assistant.workspace.file_changed(root / "new.py")
+        assert [hit.path for hit in await assistant.workspace.search("brand_new")] == ["new.py"]
 
 
 async def test_a_selection_is_shown_with_the_question(root: Path) -> None:
     model = EchoModel("ok")
     async with opened(root, model) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         selection = Selection("retry.py", 0, 2, CODE[:90], "python", str(root))
         await events_of(assistant, question("", mode="explain", selection=selection))
     text = model.prompts[0].messages[-1].text
@@ -169,7 +172,7 @@ async def test_a_selection_is_shown_with_the_question(root: Path) -> None:
 async def test_a_cancelled_turn_stops_the_model_and_keeps_what_was_said(root: Path) -> None:
     model = EchoModel("partial reply", "next")
     async with opened(root, model) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         model.released.clear()
         async with aclosing(assistant.ask(question("first"))) as events:
             async for event in events:
@@ -217,9 +220,9 @@ def test_a_workspace_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> 
 
 async def test_an_empty_folder_and_no_folder_give_an_answer(tmp_path: Path) -> None:
     async with opened(tmp_path) as assistant:
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         assert "Nothing in this workspace" in _text(await events_of(assistant, question("x")))
-        assistant.remove_root(tmp_path)
+        assistant.workspace.remove_root(tmp_path)
         events = await events_of(assistant, question("x", "2"))
         assert events[0] == Step("No folder is open; answering from what is selected")
 
@@ -229,12 +232,12 @@ async def test_several_folders_are_searched_together(root: Path, tmp_path: Path)
     other.mkdir()
     (other / "more.py").write_text("def retry_later(): pass\n")
     async with opened(root) as assistant:
-        assistant.add_root(other)
-        await assistant.refresh()
-        roots = {hit.root for hit in await assistant.search("retry")}
+        assistant.workspace.add_root(other)
+        await assistant.workspace.refresh()
+        roots = {hit.root for hit in await assistant.workspace.search("retry")}
         assert roots == {root, other}
-        assistant.remove_root(other)
-        assert {hit.root for hit in await assistant.search("retry")} == {root}
+        assistant.workspace.remove_root(other)
+        assert {hit.root for hit in await assistant.workspace.search("retry")} == {root}
 
 
 async def test_folders_come_and_go_while_questions_run(root: Path, tmp_path: Path) -> None:
@@ -249,19 +252,19 @@ async def test_folders_come_and_go_while_questions_run(root: Path, tmp_path: Pat
     async with opened(root) as assistant:
         asks: list[asyncio.Future[object]] = []
         for n, folder in enumerate(others * 3):
-            assistant.add_root(folder)
+            assistant.workspace.add_root(folder)
             asks += [
                 asyncio.ensure_future(events_of(assistant, question("retry", f"{n}"))),
-                asyncio.ensure_future(assistant.refresh()),
+                asyncio.ensure_future(assistant.workspace.refresh()),
                 asyncio.ensure_future(assistant.status()),
             ]
             await asyncio.sleep(0)
-            assistant.remove_root(others[(n + 2) % 4])
+            assistant.workspace.remove_root(others[(n + 2) % 4])
         results = await asyncio.gather(*asks, return_exceptions=True)
         assert [r for r in results if isinstance(r, Exception)] == []
-        await assistant.refresh()
-        found = {hit.root for hit in await assistant.search("retry", 200)}
-        assert found == set(assistant.roots)
+        await assistant.workspace.refresh()
+        found = {hit.root for hit in await assistant.workspace.search("retry", 200)}
+        assert found == set(assistant.workspace.roots)
 
 
 async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_path: Path) -> None:
@@ -275,8 +278,8 @@ async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_pa
             reports.append(progress)
             started.set()
 
-        first = asyncio.create_task(assistant.refresh(report))
-        second = asyncio.create_task(assistant.refresh())
+        first = asyncio.create_task(assistant.workspace.refresh(report))
+        second = asyncio.create_task(assistant.workspace.refresh())
         await started.wait()
         first.cancel()
         done = await second
@@ -285,14 +288,14 @@ async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_pa
         for n in range(300):
             (tmp_path / f"m{n}.py").write_text(f"def other_{n}(): pass\n")
         started.clear()
-        third = asyncio.create_task(assistant.refresh(report))
+        third = asyncio.create_task(assistant.workspace.refresh(report))
         await started.wait()
         third.cancel()
         with pytest.raises(asyncio.CancelledError):
             await third
         status = await assistant.status()
         assert status.indexes[0].state == "ready"
-        assert (await assistant.refresh()).is_complete
+        assert (await assistant.workspace.refresh()).is_complete
 
 
 async def test_closing_while_it_indexes_is_quick_and_loses_nothing(tmp_path: Path) -> None:
@@ -300,11 +303,11 @@ async def test_closing_while_it_indexes_is_quick_and_loses_nothing(tmp_path: Pat
         (tmp_path / f"m{n}.py").write_text(f"def function_{n}(): pass\n")
     async with opened(tmp_path) as assistant:
         started = asyncio.Event()
-        task = asyncio.create_task(assistant.refresh(lambda _: started.set()))
+        task = asyncio.create_task(assistant.workspace.refresh(lambda _: started.set()))
         await started.wait()
     await asyncio.gather(task, return_exceptions=True)
     async with opened(tmp_path) as assistant:
-        assert (await assistant.refresh()).is_complete
+        assert (await assistant.workspace.refresh()).is_complete
         assert (await assistant.status()).indexes[0].n_files == 300
 
 
@@ -320,7 +323,7 @@ async def test_a_server_of_somebody_else_answers(root: Path) -> None:
         settings = resolve({"model": {"url": f"{url}/v1", "name": "coder"}})
         assistant = Assistant(settings, [root])
         await assistant.start()
-        await assistant.refresh()
+        await assistant.workspace.refresh()
         done = (await events_of(assistant, question("Where is retry?")))[-1]
         await assistant.close()
     assert isinstance(done, Done)

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "codebase", "backends", "chat", "memory", "micro"),
     ("context",),
     ("flows",),
+    ("models", "workspace"),
     ("assistant",),
     ("server",),
     ("cli",),

@@ -29,6 +29,8 @@ class Chat:
     """Turns by id, in the order in which they ended."""
 
     id: str
+    opening: tuple[Message, ...] = ()
+    """What stands before the first turn of every branch, frozen when the chat starts."""
     turns: Mapping[str, Turn] = field(default_factory=dict)
 
     def with_turn(self, turn: Turn) -> "Chat":

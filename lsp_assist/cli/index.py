@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from lsp_assist.assistant import IndexStatus, Refreshed
 from lsp_assist.cli import terminal
 from lsp_assist.config import Settings
+from lsp_assist.workspace import IndexStatus, Refreshed
 
 __all__ = ["command"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lsp_assist.assistant import Hit
 from lsp_assist.cli import terminal
 from lsp_assist.config import Settings
 from lsp_assist.llm import Source
+from lsp_assist.workspace import Hit
 
 __all__ = ["command"]
 
@@ -38,7 +38,7 @@ def command(query: Sequence[str], folder: Path, limit: int, as_json: bool) -> No
 
 async def _search(settings: Settings, folder: Path, query: str, limit: int) -> list[Hit]:
     async with terminal.assistant(settings, folder) as assistant:
-        return await assistant.search(query, limit)
+        return await assistant.workspace.search(query, limit)
 
 
 def _print(hits: Sequence[Hit]) -> None:

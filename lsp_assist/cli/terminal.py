@@ -15,10 +15,11 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from lsp_assist.assistant import Assistant, Progress, Refreshed
+from lsp_assist.assistant import Assistant
 from lsp_assist.config import Settings, resolve
 from lsp_assist.errors import AssistError, BadInput, ContextTooLong, ModelFileError
 from lsp_assist.llm import Source
+from lsp_assist.workspace import Progress, Refreshed
 
 __all__ = [
     "assistant",
@@ -101,7 +102,9 @@ async def assistant(
 ) -> AsyncGenerator[Assistant, None]:
     """An assistant for one folder, its index brought up to date unless told otherwise."""
     made = Assistant(settings, [folder])
-    made.watches_files = True  # nothing changes behind a command that ends with its answer
+    made.workspace.watches_files = (
+        True  # nothing changes behind a command that ends with its answer
+    )
     try:
         await made.start()
         if refresh:
@@ -114,7 +117,7 @@ async def assistant(
 async def refreshed(made: Assistant) -> Refreshed:
     """Bring the index up to date, with a bar while it takes long."""
     with progress_bar("Indexing") as report:
-        return await made.refresh(report)
+        return await made.workspace.refresh(report)
 
 
 def camel_case(value: object) -> object:

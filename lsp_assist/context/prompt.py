@@ -29,13 +29,13 @@ SYSTEM = Message(
 )
 
 
-def build(path: Sequence[Turn], question: Message) -> Prompt:
-    """The prompt that asks `question` after these turns.
+def build(opening: Sequence[Message], path: Sequence[Turn], question: Message) -> Prompt:
+    """The prompt that asks `question` after what the chat begins with and these turns.
 
     A turn that was cancelled before it said anything keeps its place with an empty reply: dropping
     it would rewrite what the model has already read.
     """
-    messages = [SYSTEM]
+    messages = list(opening)
     for turn in path:
         messages += [turn.question, turn.reply]
     return Prompt((*messages, question))

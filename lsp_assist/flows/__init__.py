@@ -9,7 +9,7 @@ from typing import Literal
 
 from lsp_assist.llm import Message, Source, Usage
 
-__all__ = ["Asked", "Done", "Event", "Step", "Text"]
+__all__ = ["Asked", "Done", "Event", "Opened", "Step", "Text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,13 @@ class Step:
     """What is being done, for a status line."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the chat begins with: system text, memory, workspace. Frozen from here on."""
+
+    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +52,4 @@ class Done:
     status: Literal["done"] = "done"
 
 
-Event = Step | Asked | Text | Done
+Event = Step | Opened | Asked | Text | Done

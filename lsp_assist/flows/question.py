@@ -15,8 +15,8 @@ from lsp_assist.codebase.index import Passage
 from lsp_assist.context import modes, pick, prompt
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import BadInput
-from lsp_assist.flows import Asked, Done, Event, Step, Text
-from lsp_assist.llm import Model, Sampling, Source, Usage
+from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text
+from lsp_assist.llm import Message, Model, Sampling, Source, Usage
 
 __all__ = ["Question", "Selection", "Workbench", "answer"]
 
@@ -72,11 +72,12 @@ def check(question: Question) -> None:
 
 
 async def answer(
-    bench: Workbench, path: Sequence[Turn], question: Question
+    bench: Workbench, opening: Sequence[Message], path: Sequence[Turn], question: Question
 ) -> AsyncGenerator[Event, None]:
     """The reply to a question after these turns: steps, text, and at the end what it took.
 
-    `Asked` comes before the first text, with the message as it was sent, frozen from then on.
+    A chat without an `opening` gets one, and `Opened` tells it. `Asked` comes before the first
+    text, with the message as it was sent, frozen from then on.
 
     Raises: BadInput, ModelError
     """
@@ -92,12 +93,16 @@ async def answer(
     text = question.text if question.text.strip() else _default_question(question.mode)
     message = prompt.question_message(picked.pieces, modes.instructions(question.mode), text)
     sources = tuple(s.source for s in picked.pieces if s.source is not None)
+    if not opening:
+        opening = (prompt.SYSTEM,)
+        yield Opened(opening)
     yield Asked(message)
     yield Step(_reading(len(sources), len(picked.left_out)))
     parts: list[str] = []
     usage = Usage(model=bench.model.name)
     first_text_ms = 0.0
-    async with aclosing(bench.model.stream(prompt.build(path, message), bench.sampling)) as deltas:
+    built = prompt.build(opening, path, message)
+    async with aclosing(bench.model.stream(built, bench.sampling)) as deltas:
         async for delta in deltas:
             if delta.text:
                 first_text_ms = first_text_ms or (time.perf_counter() - started) * 1000

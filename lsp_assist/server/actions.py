@@ -77,7 +77,7 @@ def code_actions(
     is_bare = params.range.start == params.range.end
     is_automatic = context.trigger_kind == types.CodeActionTriggerKind.Automatic
     offered: list[types.Command | types.CodeAction] = []
-    document = assistant.documents.get(uri)
+    document = assistant.workspace.documents.get(uri)
     argument: dict[str, object] = {"uri": uri, "range": params.range}
     if document is not None:
         argument["version"] = document.version

@@ -17,7 +17,7 @@ from pygls.capabilities import ServerCapabilitiesBuilder
 from pygls.lsp.server import LanguageServer
 
 import lsp_assist
-from lsp_assist.assistant import Assistant, Progress
+from lsp_assist.assistant import Assistant
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
 from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
@@ -41,6 +41,7 @@ from lsp_assist.server.protocol import (
 from lsp_assist.server.rpc import Connection, converter
 from lsp_assist.server.tasks import Tasks
 from lsp_assist.server.wire import frames
+from lsp_assist.workspace import Progress
 
 __all__ = ["AssistServer"]
 
@@ -207,7 +208,7 @@ class AssistServer(LanguageServer):
         self._tasks.start(self._watch_files(), "watching files")
 
     async def _watch_files(self) -> None:
-        self.assistant.watches_files = await self.client.watch_files()
+        self.assistant.workspace.watches_files = await self.client.watch_files()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -246,7 +247,7 @@ class AssistServer(LanguageServer):
             async with asyncio.TaskGroup() as group:
                 group.create_task(bar.begin())
                 try:
-                    await self.assistant.refresh(report)
+                    await self.assistant.workspace.refresh(report)
                 except AssistError as error:
                     self.client.tell(str(error), types.MessageType.Error)
 
@@ -256,16 +257,16 @@ class AssistServer(LanguageServer):
     def _did_change_watched_files(self, params: types.DidChangeWatchedFilesParams) -> None:
         for change in params.changes:
             if path := places.path_of(change.uri):
-                self.assistant.file_changed(path)
+                self.assistant.workspace.file_changed(path)
 
     def _did_change_folders(self, params: types.DidChangeWorkspaceFoldersParams) -> None:
         for folder in params.event.removed:
             if path := places.path_of(folder.uri):
-                self.assistant.remove_root(path)
+                self.assistant.workspace.remove_root(path)
         for folder in params.event.added:
             try:
                 if path := places.path_of(folder.uri):
-                    self.assistant.add_root(path)
+                    self.assistant.workspace.add_root(path)
             except AssistError as error:
                 self.client.tell(str(error), types.MessageType.Warning)
         self._index()
@@ -274,7 +275,7 @@ class AssistServer(LanguageServer):
 
     def _did_open(self, params: types.DidOpenTextDocumentParams) -> None:
         said = params.text_document
-        self.assistant.documents.open(
+        self.assistant.workspace.documents.open(
             said.uri, places.path_of(said.uri), said.language_id, said.version, said.text
         )
         self._document_changed(said.uri)
@@ -282,28 +283,30 @@ class AssistServer(LanguageServer):
     def _did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         changes = [_change(change) for change in params.content_changes]
         said = params.text_document
-        self.assistant.documents.change(said.uri, said.version, changes, self.client.encoding)
+        self.assistant.workspace.documents.change(
+            said.uri, said.version, changes, self.client.encoding
+        )
         self._document_changed(said.uri)
 
     def _did_save(self, params: types.DidSaveTextDocumentParams) -> None:
         uri = params.text_document.uri
-        document = self.assistant.documents.get(uri)
+        document = self.assistant.workspace.documents.get(uri)
         text = params.text
         if text is None and document is not None and document.is_out_of_sync and document.path:
             saved = read_text(document.path, MAX_SAVED_BYTES, follow_link=True)
             text = saved.text if isinstance(saved, Contents) else None
         if document is not None:
-            self.assistant.documents.save(uri, text)
+            self.assistant.workspace.documents.save(uri, text)
             self._document_changed(uri)
         if path := places.path_of(uri):
-            self.assistant.file_changed(path)
+            self.assistant.workspace.file_changed(path)
 
     def _did_close(self, params: types.DidCloseTextDocumentParams) -> None:
-        self.assistant.documents.close(params.text_document.uri)
+        self.assistant.workspace.documents.close(params.text_document.uri)
         self._document_changed(params.text_document.uri)
 
     def _document_changed(self, uri: str) -> None:
-        self.assistant.document_changed(uri)
+        self.assistant.workspace.document_changed(uri)
         self.chats.document_changed()
 
     # Requests
@@ -320,7 +323,7 @@ class AssistServer(LanguageServer):
         return self._hits(asked)
 
     async def _hits(self, asked: SearchParams) -> object:
-        hits = await self.assistant.search(asked.query, asked.limit)
+        hits = await self.assistant.workspace.search(asked.query, asked.limit)
         found = [
             Found(
                 uri=places.uri_of(self.assistant, str(hit.root), hit.path),

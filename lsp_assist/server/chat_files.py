@@ -157,7 +157,7 @@ class ChatFiles:
 
     def opened(self, path: Path) -> Document | None:
         """The document, if the editor has it open."""
-        return self._assistant.documents.by_path(path)
+        return self._assistant.workspace.documents.by_path(path)
 
     def _text(self, path: Path) -> Text | None:
         if document := self.opened(path):

@@ -32,7 +32,7 @@ def uri_of(assistant: Assistant, root: str, path: str) -> str:
     if not root:
         return path
     file = Path(root, path)
-    document = assistant.documents.by_path(file)
+    document = assistant.workspace.documents.by_path(file)
     return document.uri if document is not None else file.as_uri()
 
 
@@ -56,9 +56,9 @@ def selection(
 
     Raises: BadInput if there is no such text; `field` names the request's field.
     """
-    document = assistant.documents.get(uri)
+    document = assistant.workspace.documents.get(uri)
     path = document.path if document is not None else path_of(uri)
-    place = innermost_root(assistant.roots, path) if path is not None else None
+    place = innermost_root(assistant.workspace.roots, path) if path is not None else None
     text = document.text if document is not None else None
     if text is None and path is not None and place is not None:
         contents = read_text(path, assistant.settings.index.max_file_bytes)

@@ -30,10 +30,10 @@ def test_each_prompt_of_a_branch_extends_the_one_before(
     turns = [turn(n, *said) for n, said in enumerate(talk)]
     before = ""
     for n in range(len(turns)):
-        asked = rendered(prompt.build(turns[:n], turns[n].question))
+        asked = rendered(prompt.build((prompt.SYSTEM,), turns[:n], turns[n].question))
         assert asked.startswith(before)
         before = asked + f"<assistant>{turns[n].reply.text}</assistant>"
-    last = prompt.build(turns, prompt.question_message((), "", question))
+    last = prompt.build((prompt.SYSTEM,), turns, prompt.question_message((), "", question))
     assert rendered(last).startswith(before)
 
 
@@ -49,8 +49,10 @@ def test_the_question_comes_last_and_the_mode_just_before_it() -> None:
 
 def test_the_system_text_knows_no_mode() -> None:
     """A mode travels in the turn: switching it must not touch the front of the prompt."""
-    plain = prompt.build([], prompt.question_message((), "", "q"))
-    fixing = prompt.build([], prompt.question_message((), modes.instructions("fix"), "q"))
+    plain = prompt.build((prompt.SYSTEM,), (), prompt.question_message((), "", "q"))
+    fixing = prompt.build(
+        (prompt.SYSTEM,), (), prompt.question_message((), modes.instructions("fix"), "q")
+    )
     assert plain.messages[0] == fixing.messages[0]
 
 

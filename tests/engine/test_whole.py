@@ -14,13 +14,13 @@ import openai
 import pytest
 import pytest_asyncio
 
-from lsp_assist.assistant import engine_model
 from lsp_assist.backends.openai import OpenAIModel
 from lsp_assist.config import Settings, resolve
 from lsp_assist.engine import process
 from lsp_assist.engine.runtime import Endpoint
 from lsp_assist.errors import ContextTooLong, ModelFileError
 from lsp_assist.llm import Message, Model, Prompt, Role, Sampling, Segment, Usage
+from lsp_assist.models import engine_model
 from tests.engine.served import unix_client
 from tests.engine.tiny import make_model
 from tests.engine.tiny_kinds import make_adapter

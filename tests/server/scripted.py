@@ -13,17 +13,18 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from lsp_assist.assistant import Assistant, Progress, Question, Refreshed
+from lsp_assist.assistant import Assistant, Question
 from lsp_assist.config import Settings
 from lsp_assist.errors import BadInput, ModelUnavailable
 from lsp_assist.flows import Done, Event, Step, Text
 from lsp_assist.llm import Source, Usage
+from lsp_assist.workspace import Progress, Refreshed, Workspace
 
 N_FILES = 200
 
 
-class ScriptedAssistant(Assistant):
-    """Answers by the first word of the question."""
+class ScriptedWorkspace(Workspace):
+    """Remembers what it is told, and indexes as long as it is told."""
 
     def __init__(self, settings: Settings, roots: Sequence[Path]) -> None:
         super().__init__(settings, roots)
@@ -43,6 +44,14 @@ class ScriptedAssistant(Assistant):
                 await asyncio.Event().wait()
         return await super().refresh()
 
+
+class ScriptedAssistant(Assistant):
+    """Answers by the first word of the question."""
+
+    def __init__(self, settings: Settings, roots: Sequence[Path]) -> None:
+        self._scripted = ScriptedWorkspace(settings, roots)
+        super().__init__(settings, roots, workspace=self._scripted)
+
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Do what the question's first word says."""
         verb, _, rest = asked.text.partition(" ")
@@ -59,11 +68,11 @@ class ScriptedAssistant(Assistant):
             case "say":
                 said = [rest]
             case "documents":
-                said = [json.dumps({d.uri: d.text.content for d in self.documents})]
+                said = [json.dumps({d.uri: d.text.content for d in self.workspace.documents})]
             case "files":
-                said = [json.dumps(self.changed_files)]
+                said = [json.dumps(self._scripted.changed_files)]
             case "roots":
-                said = [json.dumps([root.name for root in self.roots])]
+                said = [json.dumps([root.name for root in self.workspace.roots])]
             case "settings":
                 said = [json.dumps([self.settings.model.n_ctx, self.settings.log.level])]
             case "hold":
@@ -88,7 +97,11 @@ class ScriptedAssistant(Assistant):
         for text in said:
             yield Text(text)
             await asyncio.sleep(0)
-        source = Source("a b.py", 0, 1, "f", str(self.roots[0])) if self.roots else None
+        source = (
+            Source("a b.py", 0, 1, "f", str(self.workspace.roots[0]))
+            if self.workspace.roots
+            else None
+        )
         usage = Usage("scripted", "told so", 10, 4, len(said), 1.0, 2.0)
         yield Done("".join(said), (source,) if source else (), usage)
 

@@ -213,7 +213,7 @@ async def test_nothing_is_kept_of_notifications(server: InProcess) -> None:
     assert not connection._running
     assert not connection._replies
     assert not connection._result_types
-    assert len(server.server.assistant.documents.get(uri).text.content) == 1000  # type: ignore[union-attr]
+    assert len(server.server.assistant.workspace.documents.get(uri).text.content) == 1000  # type: ignore[union-attr]
 
 
 async def test_questions_see_the_text_as_it_was_when_they_were_asked(server: InProcess) -> None:

@@ -55,7 +55,7 @@ def test_incremental_edits_lead_to_the_same_text(
                 {"textDocument": {"uri": URI, "version": version}, "contentChanges": batch},
             )
         assert await server.stop() == 0
-        held = server.server.assistant.documents.get(URI)
+        held = server.server.assistant.workspace.documents.get(URI)
         assert held is not None
         assert held.text.content == expected
 

@@ -1,0 +1,330 @@
+"""The user's workspace: its folders, their indexes kept fresh, and the text of open documents.
+
+One event loop uses it; indexes work on threads behind it. Knows no question, no chat and no model.
+"""
+
+import asyncio
+import functools
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as ThreadEvent
+from typing import ParamSpec, TypeVar
+
+from lsp_assist.codebase.documents import DocumentStore
+from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
+from lsp_assist.config import Settings
+from lsp_assist.context.pick import Selection
+from lsp_assist.errors import WorkspaceNotFound
+
+__all__ = ["Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """One workspace folder and its index."""
+
+    root: str
+    state: str
+    """"new" before the first refresh ended, then "ready"; "indexing" while one runs."""
+    n_files: int
+    n_lines: int
+    n_symbols: int
+    n_chunks: int
+    n_done: int
+    n_total: int
+    """Of the running refresh, in files; 0 when none runs."""
+
+
+class Workspace:
+    """Owns the indexes and the open documents of one server or command.
+
+    Made on any thread, used on one event loop. `start` before anything else, `close` at the end.
+    """
+
+    def __init__(self, settings: Settings, roots: Sequence[Path]) -> None:
+        self.settings = settings
+        self.documents = DocumentStore()
+        self.watches_files = False
+        """True if somebody calls `file_changed`; else questions look for changes by themselves."""
+        self._roots = [_checked_root(root) for root in roots]
+        self._indexes: dict[Path, Index] = {}
+        self._opening = asyncio.Lock()
+        self._ready: set[Path] = set()
+        self._changed_files: set[Path] = set()
+        self._overlaid: dict[str, Path] = {}
+        self._refreshed_at = float("-inf")
+        self._refreshing: asyncio.Task[Refreshed] | None = None
+        self._reporters: list[Callable[[Progress], None]] = []
+        self._n_waiting = 0
+        self._stop = ThreadEvent()
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="workspace")
+
+    async def start(self) -> None:
+        """Open what is on disk of every workspace folder. Reads no workspace file.
+
+        Raises: IndexUnusable
+        """
+        await self._open_indexes()
+
+    async def close(self) -> None:
+        """Stop what runs and keep what was indexed. Idempotent."""
+        self._stop.set()
+        if self._refreshing is not None:
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        for index in self._indexes.values():
+            await self._on_thread(index.close)
+        self._indexes.clear()
+        self._threads.shutdown(wait=False)
+
+    # What there is
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The workspace folders, resolved."""
+        return tuple(self._roots)
+
+    def add_root(self, root: Path) -> None:
+        """Take in a workspace folder; the next refresh indexes it.
+
+        Raises: WorkspaceNotFound
+        """
+        root = _checked_root(root)
+        if root not in self._roots:
+            self._roots.append(root)
+            self._refreshed_at = float("-inf")
+
+    def remove_root(self, root: Path) -> None:
+        """Let a workspace folder go; its index stays on disk."""
+        root = root.resolve()
+        if root in self._roots:
+            self._roots.remove(root)
+        self._ready.discard(root)
+        index = self._indexes.pop(root, None)
+        if index is not None:
+            self._threads.submit(index.close)
+
+    def document_changed(self, uri: str) -> None:
+        """Note that an open document has another text, or was opened or closed. Returns at once."""
+        document = self.documents.get(uri)
+        if document is None:
+            closed = self._overlaid.pop(uri, None)
+            if closed is not None:
+                self._overlay(closed, None)
+                self.file_changed(closed)
+        elif document.path is not None:
+            self._overlaid[uri] = document.path
+            self._overlay(document.path, document.text.content)
+
+    def file_changed(self, path: Path) -> None:
+        """Note that a file was made, changed or deleted. Returns at once; a question reads it."""
+        self._changed_files.add(path)
+
+    async def refresh(self, report: Callable[[Progress], None] | None = None) -> Refreshed:
+        """Bring all indexes up to date with the files on disk; calls while one runs share it.
+
+        `report` is called on the loop. The work stops when everybody who waits for it was
+        cancelled; what is done is kept.
+
+        Raises: IndexUnusable
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        task = self._refreshing
+        if report is not None:
+            self._reporters.append(report)
+        self._n_waiting += 1
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._n_waiting == 1:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            raise
+        finally:
+            self._n_waiting -= 1
+            if report is not None:
+                self._reporters.remove(report)
+
+    async def freshness(self) -> str:
+        """Read what was marked, and say what a question is answered without; empty if nothing."""
+        await self._open_indexes()
+        changed, self._changed_files = self._changed_files, set()
+        for path in changed:
+            if place := self._place(path):
+                await self._on_thread(place[0].refresh_file, place[1])
+        running = self._refreshing is not None and not self._refreshing.done()
+        age_s = time.monotonic() - self._refreshed_at
+        if not running and not self.watches_files and age_s > LOOK_AGAIN_S:
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(_log_failure)
+        if not self._roots:
+            return "No folder is open; answering from what is selected"
+        if self._ready.issuperset(self._roots):
+            return ""
+        done = [index.progress for index in self._indexes.values() if index.progress]
+        percent = 100 * sum(p.n_done for p in done) // max(1, sum(p.n_total for p in done))
+        return f"The index is {percent} % done; answering from what is there"
+
+    # Finding places
+
+    async def search(self, query: str, limit: int = 20) -> list[Hit]:
+        """The best places for a question or a name, best first.
+
+        Raises: IndexUnusable
+        """
+        await self.freshness()
+        return await self._on_thread(self._search, query, limit)
+
+    async def find(self, query: str, limit: int) -> list[Passage]:
+        """The best places for a query, best first, with their text as it stands now."""
+        return await self._on_thread(self._passages, query, limit)
+
+    async def symbol_at(self, selection: Selection) -> Passage | None:
+        """The symbol that a selection is about; None outside of all."""
+        index = self._indexes.get(Path(selection.root)) if selection.root else None
+        if index is None:
+            return None
+        lines = selection.start_line, selection.end_line
+        return await self._on_thread(index.symbol_at, selection.path, *lines)
+
+    async def status(self) -> tuple[IndexStatus, ...]:
+        """The workspace folders and how their indexes are."""
+        known = list(self._indexes.items())
+        return tuple([await self._on_thread(self._index_status, *item) for item in known])
+
+    # Below: how it is done.
+
+    async def _open_indexes(self) -> None:
+        async with self._opening:
+            for root in [root for root in self._roots if root not in self._indexes]:
+                path = self.settings.places.cache / "index" / _folder_name(root) / "index.sqlite3"
+                index = await self._on_thread(Index, root, path, self.settings.index)
+                n_files = (await self._on_thread(index.counts)).n_files
+                if root not in self._roots:  # removed meanwhile
+                    await self._on_thread(index.close)
+                    continue
+                self._indexes[root] = index
+                if n_files:
+                    self._ready.add(root)
+                for open_path in self._overlaid.values():
+                    document = self.documents.by_path(open_path)
+                    if document is not None:
+                        self._overlay(open_path, document.text.content)
+
+    async def _refresh(self) -> Refreshed:
+        loop = asyncio.get_running_loop()
+        stop = ThreadEvent()
+
+        def should_stop() -> bool:
+            return stop.is_set() or self._stop.is_set()
+
+        def report(progress: Progress) -> None:
+            for reporter in list(self._reporters):
+                reporter(progress)
+
+        def report_from_thread(progress: Progress) -> None:
+            loop.call_soon_threadsafe(report, progress)
+
+        await self._open_indexes()
+        self._changed_files.clear()  # the walk sees them
+        results: list[Refreshed] = []
+        for root, index in list(self._indexes.items()):
+            work = asyncio.ensure_future(
+                self._on_thread(index.refresh, report_from_thread, should_stop)
+            )
+            try:
+                results.append(await asyncio.shield(work))
+            except asyncio.CancelledError:
+                stop.set()
+                await asyncio.gather(work, return_exceptions=True)
+                raise
+            if results[-1].is_complete and root in self._roots:
+                self._ready.add(root)
+        self._refreshed_at = time.monotonic()
+        return Refreshed(
+            n_files=sum(r.n_files for r in results),
+            n_changed=sum(r.n_changed for r in results),
+            n_removed=sum(r.n_removed for r in results),
+            n_skipped=sum(r.n_skipped for r in results),
+            is_complete=all(r.is_complete for r in results),
+        )
+
+    def _passages(self, query: str, limit: int) -> list[Passage]:
+        indexes = dict(self._indexes)
+        hits = (hit for hit in self._search(query, limit) if hit.root in indexes)
+        passages = (indexes[hit.root].passage(hit) for hit in hits)
+        return [passage for passage in passages if passage is not None]
+
+    def _search(self, query: str, limit: int) -> list[Hit]:
+        hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
+        return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _index_status(self, root: Path, index: Index) -> IndexStatus:
+        counts, progress = index.counts(), index.progress
+        return IndexStatus(
+            root=str(root),
+            state="indexing" if progress else "ready" if root in self._ready else "new",
+            n_files=counts.n_files,
+            n_lines=counts.n_lines,
+            n_symbols=counts.n_symbols,
+            n_chunks=counts.n_chunks,
+            n_done=progress.n_done if progress else 0,
+            n_total=progress.n_total if progress else 0,
+        )
+
+    def _overlay(self, path: Path, text: str | None) -> None:
+        if place := self._place(path):
+            place[0].overlay(place[1], text)
+
+    def _place(self, path: Path) -> tuple[Index, str] | None:
+        """The index that a file belongs to, the innermost, and its path there."""
+        for candidate in (path, path.resolve()):
+            roots = [root for root in self._indexes if candidate.is_relative_to(root)]
+            if roots:
+                root = max(roots, key=lambda root: len(root.parts))
+                return self._indexes[root], candidate.relative_to(root).as_posix()
+        return None
+
+    async def _on_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        run = functools.partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+
+def _checked_root(root: Path) -> Path:
+    """The folder, resolved.
+
+    Raises: WorkspaceNotFound
+    """
+    try:
+        resolved = root.resolve(strict=True)
+        if resolved.is_dir():
+            return resolved
+        problem = "is not a folder"
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of symbolic links
+        problem = "does not exist or cannot be read"
+    raise WorkspaceNotFound(f"{str(root)!r} {problem}; name the folder that holds your code.")
+
+
+def _folder_name(root: Path) -> str:
+    """A folder for the index of a workspace: readable, and unique by its path."""
+    digest = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
+    return f"{root.name[:40]}-{digest}"
+
+
+def _log_failure(task: asyncio.Task[Refreshed]) -> None:
+    """A refresh in nobody's name still tells the log why it failed."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("The index could not be refreshed: %s", error)
