@@ -224,11 +224,11 @@ class _Git:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_stopped = False
+        self._stopped = threading.Event()
 
     def stop(self) -> None:
         """End the running command; none runs afterwards."""
-        self._is_stopped = True
+        self._stopped.set()
         if process := self._process:
             process.kill()
 
@@ -237,7 +237,7 @@ class _Git:
 
         Raises: OSError, subprocess.SubprocessError if git is missing, fails or is stopped.
         """
-        if self._is_stopped:
+        if self._stopped.is_set():
             raise subprocess.SubprocessError("stopped")
         with subprocess.Popen(
             ["git", *_SAFE, *arguments],
@@ -248,7 +248,7 @@ class _Git:
             stderr=subprocess.DEVNULL,
         ) as process:
             self._process = process
-            if self._is_stopped:  # by a thread that came before there was anything to kill
+            if self._stopped.is_set():  # by a thread that came before there was anything to kill
                 process.kill()
             timer = threading.Timer(TIME_LIMIT_S, process.kill)
             timer.start()
