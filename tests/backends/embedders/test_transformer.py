@@ -32,12 +32,13 @@ def minilm() -> Iterator[TransformerEmbedder]:
 
 
 def test_a_model_reads_meaning_in_a_process_of_its_own(minilm: TransformerEmbedder) -> None:
+    before = "torch" in sys.modules  # another test of this process may train
     vectors = minilm.embed(["delete a folder", "paint a picture", "\ud800 \0 odd"])
     assert vectors.shape == (3, minilm.n_dims) == (3, 384)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     scores = vectors @ minilm.embed_query("remove a directory")
     assert scores[0] > scores[1] + 0.2
-    assert "torch" not in sys.modules
+    assert ("torch" in sys.modules) is before
 
 
 def test_a_model_whose_process_was_killed_is_started_again(minilm: TransformerEmbedder) -> None:
