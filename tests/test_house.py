@@ -36,6 +36,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "lancedb": ("codebase/vectors.py",),
     "llama_cpp": ("engine/",),
     "lsprotocol": ("server/",),
+    "pyarrow": ("codebase/vectors.py",),
     "platformdirs": ("config.py",),
     "pygls": ("server/",),
     "rich": ("cli/",),

@@ -8,21 +8,21 @@ model, no prompt and no editor.
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from lsp_assist.codebase import files, graph, ingest, lexical, ranking, reading
+from lsp_assist.codebase import files, graph, ingest, reading, search
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.embedding import Embedding
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.overlays import Overlays
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.store import (
-    NAME_WEIGHT,
-    Candidate,
     Counts,
     FileRecord,
+    Filter,
     IndexedFile,
     Store,
     StoredSymbol,
@@ -30,15 +30,13 @@ from lsp_assist.codebase.store import (
 from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
+from lsp_assist.llm import Embedder
 
 __all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
-# Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
-CANDIDATES_PER_HIT = 6
-MIN_CANDIDATES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,14 @@ class _Rules(TypedDict):
 class Index:
     """The index of one workspace folder. Any thread may call; one refresh runs at a time."""
 
-    def __init__(self, root: Path, store_path: Path, settings: IndexSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store_path: Path,
+        settings: IndexSettings,
+        embedders: Sequence[Embedder] = (),
+    ) -> None:
+        """Each embedder adds its voice to the lexical ranking, once `embed` has worked."""
         self.root = root
         self._settings = settings
         self._store = Store(store_path)
@@ -99,6 +104,13 @@ class Index:
             exclude=settings.exclude,
             user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
+        )
+        self._embedding = Embedding(
+            self.root,
+            store_path.parent / "vectors",
+            self._store,
+            embedders,
+            settings.max_file_bytes,
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
@@ -111,6 +123,7 @@ class Index:
         self._closing.set()
         with self._refresh_lock:
             self._store.close()
+        self._embedding.close()
 
     # Keeping it fresh
 
@@ -139,6 +152,7 @@ class Index:
                 if not error.is_damaged:
                     raise
                 self._store.rebuild()
+                self._embedding.mark_all()
                 return self._refresh(report, is_over)
             finally:
                 self.progress = None
@@ -206,35 +220,43 @@ class Index:
         """How much of what is saved is in the index."""
         return self._store.counts()
 
+    # Vectors
+
+    @property
+    def embedding(self) -> Embedding:
+        """What keeps a vector for every chunk."""
+        return self._embedding
+
+    def embed(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        report: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> bool:
+        """Make the vectors that are missing; False if some are left, see `Embedding.work`.
+
+        Blocking; run it on one thread, which is not one that answers questions.
+
+        Raises: IndexUnusable
+        """
+        return self._embedding.work(
+            self._overlays.fresh, lambda: self._closing.is_set() or should_stop(), report
+        )
+
     # Finding places
 
-    def search(self, query: str, limit: int) -> list[Hit]:
+    def search(self, query: str, limit: int, where: Filter = search.EVERYWHERE) -> list[Hit]:
         """The best places for a question or some names, best first; one for each symbol."""
-        query_terms = lexical.query_terms(query)
-        if not query_terms or limit < 1:
-            return []
         try:
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
         except IndexUnusable as error:
             if not error.is_damaged:
                 raise
             self.refresh()  # finds the damage too, and mends it
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
 
-    def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
-        view = self._view()
-        n_candidates = max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES)
-        chunks, corpus = view.candidates(query_terms, n_candidates)
-        terms = frozenset(query_terms)
-        spelled = lexical.spelled_names(query)
-        symbols = {path: view.symbols_of(path) for path in {c.candidate.path for c in chunks}}
-        hits = []
-        for chunk in chunks:
-            score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
-            if score > 0:
-                found = chunk.candidate
-                hits.append(self._hit(found, score, symbols[found.path], terms, spelled))
-        return ranking.best_of_each_symbol(hits)[:limit]
+    def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
+        heard = self._embedding.heard()
+        return search.search(self.root, self._view(), heard, query, limit, where)
 
     def passage(self, hit: Hit) -> Passage | None:
         """The hit's text as it stands now; None if it is gone, and then the file is read anew."""
@@ -278,7 +300,9 @@ class Index:
         if not within and not around:
             return None
         symbol = within[0] if within else around[-1]
-        hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
+        hit = search.hit_of(
+            self.root, symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, "")
+        )
         return _described(view, hit, ingest.language_name(path), "", start_line, symbol)
 
     # Reading files
@@ -303,6 +327,7 @@ class Index:
                 changed.append(ingest.indexed(entry.path, contents.text, record))
         self._store.put(changed)
         self._store.note(same)
+        self._embedding.mark(file.path for file in changed)
         return sum(not file.record.hash for file in changed)
 
     def _is_hidden(self, path: str) -> bool:
@@ -318,49 +343,6 @@ class Index:
     def _view(self) -> View:
         return View(self._store, self._overlays.fresh())
 
-    # Ranking
-
-    def _hit(
-        self,
-        chunk: Candidate,
-        score: float,
-        symbols: Sequence[StoredSymbol],
-        query_terms: frozenset[str],
-        spelled: frozenset[str],
-    ) -> Hit:
-        """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
-        named, best = None, 0
-        for symbol in symbols:
-            if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
-                n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
-                n_named += symbol.name.lower() in spelled
-                if n_named > best:
-                    named, best = symbol, n_named
-        own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
-        found = named or own or _no_symbol(chunk)
-        score *= ranking.prior(chunk.path, found.kind)
-        if found.name.lower() in spelled:
-            score *= ranking.NAMED_BONUS
-        at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
-        hit = self._hit_of(found, score, at)
-        if ingest.is_within(found, chunk.start_line, chunk.end_line):
-            return hit
-        # A part of something larger: the place is the part.
-        return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
-
-    def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
-        return Hit(
-            self.root,
-            symbol.path,
-            symbol.start_line,
-            symbol.end_line,
-            symbol.qualified_name,
-            symbol.kind,
-            score,
-            symbol.ordinal,
-            chunk,
-        )
-
 
 def _described(
     view: View, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
@@ -375,11 +357,6 @@ def _described(
         tuple(graph.callers(view, symbol)),
         tuple(graph.callees(view, symbol)),
     )
-
-
-def _no_symbol(chunk: Candidate) -> StoredSymbol:
-    """What stands for a symbol where a chunk is about none."""
-    return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
 
 
 def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
