@@ -6,7 +6,7 @@ One event loop uses it, and chats and tasks are touched on it only.
 import asyncio
 import platform
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,6 +102,8 @@ class Assistant:
         status: TurnStatus = "error"
         if note := await self.workspace.freshness():
             yield Step(note)
+        running = ExitStack()
+        running.enter_context(self.workspace.question())
         try:
             answer = question.answer(self._workbench(), chat.opening, path, asked)
             async with aclosing(answer) as events:
@@ -122,6 +124,7 @@ class Assistant:
             status = "cancelled"
             raise
         finally:
+            running.close()
             if status != "done":
                 self._keep(asked, parent_id, message, parts, status)
 

@@ -9,20 +9,24 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as ThreadEvent
 from typing import ParamSpec, TypeVar
 
 from lsp_assist.codebase.documents import DocumentStore
+from lsp_assist.codebase.embedding_thread import EmbeddingProgress, EmbeddingThread
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
+from lsp_assist.codebase.search import EVERYWHERE, Filter
 from lsp_assist.config import Settings
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
+from lsp_assist.llm import Embedder
 
-__all__ = ["Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
+__all__ = ["Filter", "Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,15 @@ class IndexStatus:
     n_done: int
     n_total: int
     """Of the running refresh, in files; 0 when none runs."""
+    embedder: str
+    """What makes the vectors; empty without one."""
+    embedding: str
+    """"off", "waiting" for its turn or another process, "embedding", "paused" or "ready"."""
+    n_vectors: int
+    n_waiting: int
+    """Chunks without a vector, as far as they were counted."""
+    n_bytes: int
+    """What the index takes on disk, vectors included."""
 
 
 class Workspace:
@@ -54,11 +67,19 @@ class Workspace:
     Made on any thread, used on one event loop. `start` before anything else, `close` at the end.
     """
 
-    def __init__(self, settings: Settings, roots: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roots: Sequence[Path],
+        open_embedders: Callable[[], Sequence[Embedder]] | None = None,
+    ) -> None:
+        """With embedders, places are found by what they mean too. A thread opens them."""
         self.settings = settings
         self.documents = DocumentStore()
         self.watches_files = False
         """True if somebody calls `file_changed`; else questions look for changes by themselves."""
+        self.embeds = open_embedders is not None
+        """Set it to False before `start` to have no vectors made, and none used."""
         self._roots = [_checked_root(root) for root in roots]
         self._indexes: dict[Path, Index] = {}
         self._opening = asyncio.Lock()
@@ -70,6 +91,9 @@ class Workspace:
         self._reporters: list[Callable[[Progress], None]] = []
         self._n_waiting = 0
         self._stop = ThreadEvent()
+        self._open_embedders = open_embedders
+        self._embedding: EmbeddingThread | None = None
+        self._embedding_reporters: list[Callable[[Progress], None]] = []
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="workspace")
 
     async def start(self) -> None:
@@ -77,11 +101,21 @@ class Workspace:
 
         Raises: IndexUnusable
         """
+        if self.embeds and self._open_embedders is not None and self._embedding is None:
+            loop = asyncio.get_running_loop()
+
+            def report(progress: EmbeddingProgress) -> None:
+                loop.call_soon_threadsafe(self._report_embedding, progress)
+
+            self._embedding = EmbeddingThread(self._open_embedders, report)
         await self._open_indexes()
 
     async def close(self) -> None:
         """Stop what runs and keep what was indexed. Idempotent."""
         self._stop.set()
+        if self._embedding is not None:
+            await self._on_thread(self._embedding.close)
+            self._embedding = None
         if self._refreshing is not None:
             await asyncio.gather(self._refreshing, return_exceptions=True)
         for index in self._indexes.values():
@@ -114,6 +148,8 @@ class Workspace:
         self._ready.discard(root)
         index = self._indexes.pop(root, None)
         if index is not None:
+            if self._embedding is not None:
+                self._embedding.remove(index)
             self._threads.submit(index.close)
 
     def document_changed(self, uri: str) -> None:
@@ -127,6 +163,7 @@ class Workspace:
         elif document.path is not None:
             self._overlaid[uri] = document.path
             self._overlay(document.path, document.text.content)
+        self._wake()
 
     def file_changed(self, path: Path) -> None:
         """Note that a file was made, changed or deleted. Returns at once; a question reads it."""
@@ -165,6 +202,8 @@ class Workspace:
         for path in changed:
             if place := self._place(path):
                 await self._on_thread(place[0].refresh_file, place[1])
+        if changed:
+            self._wake()
         running = self._refreshing is not None and not self._refreshing.done()
         age_s = time.monotonic() - self._refreshed_at
         if not running and not self.watches_files and age_s > LOOK_AGAIN_S:
@@ -178,15 +217,65 @@ class Workspace:
         percent = 100 * sum(p.n_done for p in done) // max(1, sum(p.n_total for p in done))
         return f"The index is {percent} % done; answering from what is there"
 
+    # Vectors
+
+    @contextmanager
+    def question(self) -> Iterator[None]:
+        """While this is held a question runs, and the background gives way to it."""
+        thread = self._embedding
+        if thread is None:
+            yield
+            return
+        thread.question_began()
+        try:
+            yield
+        finally:
+            thread.question_ended()
+
+    async def embedded(self, report: Callable[[Progress], None] | None = None) -> bool:
+        """Wait until every chunk has its vector; False if some lack one all the same.
+
+        `report` is called on the loop. Who stops waiting does not stop the work.
+        """
+        if self._embedding is None:
+            return True
+        stop = ThreadEvent()
+        if report is not None:
+            self._embedding_reporters.append(report)
+        try:
+            return await self._on_thread(self._embedding.wait, stop.is_set)
+        finally:
+            stop.set()
+            if report is not None:
+                self._embedding_reporters.remove(report)
+
+    async def pause(self, is_paused: bool) -> None:
+        """Stop making vectors for these folders, in all processes, or go on with it.
+
+        Raises: IndexUnusable
+        """
+        for index in list(self._indexes.values()):
+            await self._on_thread(index.embedding.pause, is_paused)
+        self._wake()
+
+    async def clear(self) -> None:
+        """Throw away what is indexed; the next refresh makes it anew.
+
+        Raises: IndexUnusable
+        """
+        for index in list(self._indexes.values()):
+            await self._on_thread(index.clear)
+        self._ready.clear()
+
     # Finding places
 
-    async def search(self, query: str, limit: int = 20) -> list[Hit]:
+    async def search(self, query: str, limit: int = 20, where: Filter = EVERYWHERE) -> list[Hit]:
         """The best places for a question or a name, best first.
 
         Raises: IndexUnusable
         """
         await self.freshness()
-        return await self._on_thread(self._search, query, limit)
+        return await self._on_thread(self._search, query, limit, where)
 
     async def find(self, query: str, limit: int) -> list[Passage]:
         """The best places for a query, best first, with their text as it stands now."""
@@ -217,6 +306,8 @@ class Workspace:
                     await self._on_thread(index.close)
                     continue
                 self._indexes[root] = index
+                if self._embedding is not None:
+                    self._embedding.add(index)
                 if n_files:
                     self._ready.add(root)
                 for open_path in self._overlaid.values():
@@ -253,6 +344,8 @@ class Workspace:
                 raise
             if results[-1].is_complete and root in self._roots:
                 self._ready.add(root)
+            if results[-1].n_changed:
+                self._wake()
         self._refreshed_at = time.monotonic()
         return Refreshed(
             n_files=sum(r.n_files for r in results),
@@ -264,16 +357,24 @@ class Workspace:
 
     def _passages(self, query: str, limit: int) -> list[Passage]:
         indexes = dict(self._indexes)
-        hits = (hit for hit in self._search(query, limit) if hit.root in indexes)
+        hits = (hit for hit in self._search(query, limit, EVERYWHERE) if hit.root in indexes)
         passages = (indexes[hit.root].passage(hit) for hit in hits)
         return [passage for passage in passages if passage is not None]
 
-    def _search(self, query: str, limit: int) -> list[Hit]:
-        hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
+    def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
+        indexes = list(self._indexes.values())
+        hits = [hit for index in indexes for hit in index.search(query, limit, where)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
     def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress
+        states = index.embedding.states()
+        n_waiting = sum(state.n_waiting for state in states)
+        embedding = "off" if not states else "ready"
+        if index.embedding.is_paused:
+            embedding = "paused"
+        elif n_waiting or not all(state.is_ready for state in states):
+            embedding = "embedding" if n_waiting else "waiting"
         return IndexStatus(
             root=str(root),
             state="indexing" if progress else "ready" if root in self._ready else "new",
@@ -283,7 +384,21 @@ class Workspace:
             n_chunks=counts.n_chunks,
             n_done=progress.n_done if progress else 0,
             n_total=progress.n_total if progress else 0,
+            embedder=", ".join(state.embedder for state in states),
+            embedding=embedding,
+            n_vectors=sum(state.n_vectors for state in states),
+            n_waiting=n_waiting,
+            n_bytes=index.n_bytes,
         )
+
+    def _report_embedding(self, progress: EmbeddingProgress) -> None:
+        told = Progress(progress.n_done, progress.n_total, "")
+        for reporter in list(self._embedding_reporters):
+            reporter(told)
+
+    def _wake(self) -> None:
+        if self._embedding is not None:
+            self._embedding.wake()
 
     def _overlay(self, path: Path, text: str | None) -> None:
         if place := self._place(path):

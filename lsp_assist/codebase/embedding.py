@@ -6,10 +6,13 @@ embedder has a voice of its own, which is heard once it knows most of the chunks
 and no clock: when to work its caller decides.
 """
 
+import contextlib
+import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +22,7 @@ from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.overlays import Overlay
 from lsp_assist.codebase.store import ChunkPlace, Store
-from lsp_assist.codebase.vectors import Vectors
+from lsp_assist.codebase.vectors import Vectors, folder_bytes
 from lsp_assist.errors import IndexUnusable, ModelError
 from lsp_assist.llm import Embedder
 
@@ -37,6 +40,7 @@ MAX_MARKED = 2_000  # files; from so many on, looking at all chunks is as quick
 MAX_CHARS = 4_000  # of a chunk's text that an embedder reads
 HEARD_FROM = 0.8  # of all chunks: what knows fewer would praise the few that it knows
 PAUSED_FILE = "paused"
+STATES_FILE = "states.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,6 @@ class Embedded:
     n_vectors: int
     n_waiting: int
     """Chunks without a vector, as far as they were counted."""
-    n_bytes: int
     is_ready: bool
     """Whether questions are answered with it."""
 
@@ -122,6 +125,8 @@ class Embedding:
 
     def use(self, embedders: Sequence[Embedder]) -> None:
         """Embed with these from now on; those before are heard until the new ones are ready."""
+        if [voice.embedder for voice in self._voices] == list(embedders):
+            return
         known = {voice.embedder.name: voice for voice in [*self._voices, *self._leaving]}
         with self._lock:
             voices = [known.get(e.name) or Voice(e, self._folder) for e in embedders]
@@ -173,17 +178,23 @@ class Embedding:
         return ready
 
     def states(self) -> list[Embedded]:
-        """How far each embedder's vectors are."""
+        """How far each embedder's vectors are; what another process noted, if none works here."""
+        if not self._opened:
+            return self._noted_states()
         return [
             Embedded(
                 voice.embedder.name,
                 len(voice.vectors),
                 voice.n_waiting or 0,
-                voice.vectors.n_bytes,
                 voice.is_ready,
             )
             for voice in self._voices
         ]
+
+    @property
+    def n_bytes(self) -> int:
+        """What lies on disk, of embedders that are no longer used too."""
+        return folder_bytes(self._folder)
 
     def close(self) -> None:
         """Let the tables go."""
@@ -219,6 +230,7 @@ class Embedding:
             if not is_finished:
                 self._put_back(marked, is_all)
             is_done &= is_finished
+            self._note_states()
         if is_done and self._leaving and all(voice.is_ready for voice in self._voices):
             leaving, self._leaving = self._leaving, []
             for voice in leaving:
@@ -237,7 +249,7 @@ class Embedding:
                     voice.vectors.tidy(set(self._store.chunk_hashes()))
         return bool(untidy)
 
-    def rebuild(self) -> bool:
+    def clear(self) -> bool:
         """Throw all vectors away, to be made anew; False while another process is at them."""
         is_done = True
         for voice in self._voices:
@@ -250,6 +262,23 @@ class Embedding:
         return is_done
 
     # Below: how it is done.
+
+    def _note_states(self) -> None:
+        """Write down how far it is, for those who only show it."""
+        states = [asdict(state) for state in self.states()]
+        file = self._folder / STATES_FILE
+        with contextlib.suppress(OSError):
+            if states:
+                fresh = file.with_suffix(f".{os.getpid()}")
+                fresh.write_text(json.dumps(states), "utf-8")
+                fresh.replace(file)
+
+    def _noted_states(self) -> list[Embedded]:
+        try:
+            noted = json.loads((self._folder / STATES_FILE).read_text("utf-8"))
+            return [Embedded(**state) for state in noted]
+        except (OSError, ValueError, TypeError):
+            return []
 
     def _take_marked(self) -> tuple[list[str], bool]:
         with self._lock:
@@ -287,7 +316,10 @@ class Embedding:
             n_done = 0
             is_stopped = n_total > 0 and should_stop()
             for batch in () if is_stopped else _batches(self._texts(by_path)):
-                is_stopped = not voice.embed(batch) or not self._embed_unsaved(voice, overlays())
+                if not voice.embed(batch):
+                    is_stopped = True
+                    break
+                is_stopped = not self._embed_unsaved(voice, overlays())
                 n_done += len(batch)
                 live.update(batch)
                 voice.n_waiting = max(0, n_total - n_done)
@@ -297,6 +329,7 @@ class Embedding:
                     break
                 if n_done % WRITE_CHUNKS < BATCH_CHUNKS:
                     vectors.write(live)
+                    self._note_states()
             if not is_stopped:
                 voice.n_waiting = 0  # what changed on disk meanwhile is marked when it is read
             return vectors.write(live) and not is_stopped

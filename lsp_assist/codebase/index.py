@@ -27,6 +27,7 @@ from lsp_assist.codebase.store import (
     Store,
     StoredSymbol,
 )
+from lsp_assist.codebase.vectors import folder_bytes
 from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
@@ -98,6 +99,7 @@ class Index:
         """Each embedder adds its voice to the lexical ranking, once `embed` has worked."""
         self.root = root
         self._settings = settings
+        self._store_path = store_path
         self._store = Store(store_path)
         self._rules = _Rules(
             max_file_bytes=settings.max_file_bytes,
@@ -215,6 +217,20 @@ class Index:
             self._overlays.remove(path)
         else:
             self._overlays.mark(path, text)
+
+    def clear(self) -> None:
+        """Throw away what is indexed, vectors included; a refresh makes it anew.
+
+        Raises: IndexUnusable
+        """
+        with self._refresh_lock:
+            self._store.clear()
+        self._embedding.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """What the index takes on disk."""
+        return folder_bytes(self._store_path.parent)
 
     def counts(self) -> Counts:
         """How much of what is saved is in the index."""

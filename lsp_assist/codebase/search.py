@@ -26,10 +26,11 @@ LEXICAL_WEIGHT_OF_MANY = 0.4
 
 # Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
 CANDIDATES_PER_HIT = 6
-MIN_CANDIDATES = 200
+MIN_CANDIDATES = 160
+MIN_NEAREST = 100
 # The best of them, of which it is looked up what they define: that moves none by more than this.
-RESOLVED_PER_HIT = 4
-MIN_RESOLVED = 60
+RESOLVED_PER_HIT = 2
+MIN_RESOLVED = 40
 MAX_FILTERED = 5_000  # chunks that pass a filter, to be compared one by one
 
 
@@ -47,10 +48,10 @@ def search(
         return []
     n_candidates = max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES)
     chunks, corpus = view.candidates(query_terms, n_candidates, where)
-    heard = _heard(view, voices, query, n_candidates, where)
+    heard = _heard(view, voices, query, max(4 * limit, MIN_NEAREST), where)
     known = {chunk.candidate.hash for chunk in chunks}
     new = [key for nearest in heard for key in nearest.similarities if key not in known]
-    chunks = [*chunks, *view.chunks_with(list(dict.fromkeys(new)), where)]
+    chunks = [*chunks, *view.chunks_with(list(dict.fromkeys(new)), query_terms, where)]
 
     scored = _scored(chunks, heard, query_terms, corpus)
     scored.sort(key=lambda item: (-item[0] * ranking.prior(item[1].path), item[1].path))
@@ -151,7 +152,9 @@ def _scored(
 ) -> list[tuple[float, Candidate]]:
     """The chunks with their scores, on the scale of BM25 so that folders can be compared."""
     words = [
-        lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
+        lexical.bm25(
+            query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), chunk.n_terms, corpus
+        )
         for chunk in chunks
     ]
     candidates = [chunk.candidate for chunk in chunks]

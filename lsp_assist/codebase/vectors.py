@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
     from numpy.typing import NDArray
 
-__all__ = ["ANN_ROWS", "Vectors"]
+__all__ = ["ANN_ROWS", "Vectors", "folder_bytes"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Vectors:
     @property
     def n_bytes(self) -> int:
         """What the table takes on disk."""
-        return _folder_bytes(self._folder / f"{self._table_name}.lance")
+        return folder_bytes(self._folder / f"{self._table_name}.lance")
 
     @property
     def has_unwritten(self) -> bool:
@@ -388,6 +388,18 @@ class Vectors:
         return True
 
 
+def folder_bytes(folder: Path) -> int:
+    """What the files in a folder take."""
+    n_bytes = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                n_bytes += Path(parent, name).stat().st_size
+            except OSError:  # compacted away meanwhile
+                continue
+    return n_bytes
+
+
 def _connected(folder: Path) -> "lancedb.DBConnection":
     """A connection; LanceDB is imported for the first, which takes more than a second."""
     os.environ.setdefault("LANCE_LOG", "error")  # it writes to stderr by itself
@@ -468,17 +480,6 @@ def _table_name(name: str, n_dims: int) -> str:
     readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     digest = hashlib.blake2b(f"{name}\0{n_dims}".encode(), digest_size=6).hexdigest()
     return f"{readable}-{digest}"
-
-
-def _folder_bytes(folder: Path) -> int:
-    n_bytes = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                n_bytes += Path(parent, name).stat().st_size
-            except OSError:  # compacted away meanwhile
-                continue
-    return n_bytes
 
 
 def _is_locked(file: IO[bytes]) -> bool:

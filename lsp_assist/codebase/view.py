@@ -27,16 +27,22 @@ class View:
         everywhere = [chunk for overlay in self.overlays.values() for chunk in overlay.chunks]
         on_disk = self.store.corpus(terms)
         corpus = lexical.merged_corpus(
-            on_disk, (chunk.name + chunk.body for chunk in everywhere), terms
+            on_disk,
+            ((chunk.name.keys() | chunk.body, chunk.n_terms) for chunk in everywhere),
+            terms,
         )
         found = self.store.search(terms, limit, where, on_disk[2])
         saved = (c for c in found if c.path not in self.overlays)
-        return [*map(CountedChunk.of, saved), *self._unsaved(where)], corpus
+        counted = (CountedChunk.for_query(chunk, terms) for chunk in saved)
+        return [*counted, *self._unsaved(where)], corpus
 
-    def chunks_with(self, hashes: Sequence[str], where: Filter) -> list[CountedChunk]:
+    def chunks_with(
+        self, hashes: Sequence[str], terms: Sequence[str], where: Filter
+    ) -> list[CountedChunk]:
         """The saved chunks with these hashes. All unsaved ones are among the candidates."""
         found = self.store.chunks_with(hashes, where)
-        return [CountedChunk.of(c) for c in found if c.path not in self.overlays]
+        saved = (chunk for chunk in found if chunk.path not in self.overlays)
+        return [CountedChunk.for_query(chunk, terms) for chunk in saved]
 
     def hashes(self, where: Filter) -> set[str]:
         """The hashes of the chunks that pass a filter."""

@@ -205,7 +205,7 @@ def test_vectors_that_are_thrown_away_are_made_again(
     index: Index, embedder: HashingEmbedder
 ) -> None:
     n_texts = embedder.n_texts
-    assert index.embedding.rebuild()
+    assert index.embedding.clear()
     assert index.embed()
     assert embedder.n_texts == 2 * n_texts
     assert "buy" in symbols(index, "order")
