@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli bench-engine clean
+.PHONY: setup ask test test-fast check format bench bench-cli bench-engine bench-index bench-retrieval clean
 
 setup: $(STAMP)
 
@@ -36,13 +36,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine
+bench: bench-cli bench-engine bench-index bench-retrieval
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
 
 bench-engine: $(STAMP)
 	$(BIN)/python -m tests.bench.engine
+
+# Compares with universal-ctags, which must be there.
+bench-index: $(STAMP)
+	$(BIN)/python -m tests.bench.index
+
+bench-retrieval: $(STAMP)
+	$(BIN)/python -m tests.bench.retrieval
 
 clean:
 	rm -rf $(VENV) build dist

@@ -310,9 +310,8 @@ class Engine:
                     n_gpu_layers=settings.n_gpu_layers,
                     state_folder=settings.state_folder,
                     state_budget_bytes=settings.state_budget_bytes,
-                    # Parked chats may take as much as the cache itself, and no more.
                     state_memory_bytes=min(
-                        settings.state_memory_bytes, self._n_kv_bytes(slot.file)
+                        settings.state_memory_bytes, self._n_parked_bytes(slot.file)
                     ),
                 )
                 slot.loaded = await self._on_thread(
@@ -399,6 +398,15 @@ class Engine:
     def _n_kv_bytes(self, file: ModelFile) -> int:
         """About what a model's cache takes in memory."""
         return 2 * file.kv_values_per_token * self._n_cells(file)
+
+    def _n_parked_bytes(self, file: ModelFile) -> int:
+        """What parked chats may take in memory: as much as one context window.
+
+        The disk keeps the others, and the operating system what was written lately. Without a disk
+        it is all that there is, and may be as much as the cache itself.
+        """
+        n_bytes = self._n_kv_bytes(file)
+        return n_bytes if self._settings.state_budget_bytes == 0 else n_bytes // 2
 
     async def _state(self, slot: "_Slot") -> ModelState:
         state = ModelState(slot.name, slot.path, slot.state)
