@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from threading import Event as ThreadEvent
 from typing import ParamSpec, TypeVar
@@ -21,6 +22,7 @@ from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.embedding_thread import EmbeddingProgress, EmbeddingThread
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.codebase.search import EVERYWHERE, Filter
+from lsp_assist.codebase.store import StoredSymbol
 from lsp_assist.config import Settings
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
@@ -277,6 +279,14 @@ class Workspace:
         await self.freshness()
         return await self._on_thread(self._search, query, limit, where)
 
+    async def symbols(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        """The symbols whose names fit what was typed, with their folders; the best of each first.
+
+        Raises: IndexUnusable
+        """
+        await self.freshness()
+        return await self._on_thread(self._symbols_like, query, limit)
+
     async def find(self, query: str, limit: int) -> list[Passage]:
         """The best places for a query, best first, with their text as it stands now."""
         return await self._on_thread(self._passages, query, limit)
@@ -365,6 +375,14 @@ class Workspace:
         indexes = list(self._indexes.values())
         hits = [hit for index in indexes for hit in index.search(query, limit, where)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _symbols_like(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        found = [
+            [(root, symbol) for symbol in index.symbols_like(query, limit)]
+            for root, index in list(self._indexes.items())
+        ]
+        in_turn = chain.from_iterable(zip_longest(*found))
+        return [one for one in in_turn if one is not None][:limit]
 
     def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress

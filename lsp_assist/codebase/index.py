@@ -5,20 +5,34 @@ ranked by the same score. A change only marks; the next search reads what was ma
 model, no prompt and no editor.
 """
 
+import heapq
 import logging
+import math
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from lsp_assist.codebase import files, graph, ingest, reading, search
+from lsp_assist.codebase import (
+    files,
+    graph,
+    history,
+    ingest,
+    ranking,
+    reading,
+    search,
+    symbol_search,
+)
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.embedding import Embedding
 from lsp_assist.codebase.ignore_files import user_ignore_file
+from lsp_assist.codebase.links import Links
 from lsp_assist.codebase.overlays import Overlays
 from lsp_assist.codebase.ranking import ChunkRef, Hit
+from lsp_assist.codebase.resolve import Target
 from lsp_assist.codebase.store import (
     Counts,
     FileRecord,
@@ -38,6 +52,8 @@ __all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
 logger = logging.getLogger(__name__)
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
+MAX_LIKE = 2_000
+_WORD = re.compile(r"[\w$]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +133,18 @@ class Index:
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
         self._overlays = Overlays(self._is_hidden)
+        self._graph = graph.Graph()
+        self._links = Links()
+        self._history = history.HistoryStore(root, store_path.with_name("history.json"))
+        self._ties_lock = threading.Lock()
+        self._tied_at: tuple[str, object] | None = None
         self.progress: Progress | None = None
         """How far the running refresh is, None when none runs."""
 
     def close(self) -> None:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
+        self._history.stop()
         with self._refresh_lock:
             self._store.close()
         self._embedding.close()
@@ -190,6 +212,8 @@ class Index:
             n_skipped += self._keep(batch, known)
             n_done += len(batch)
         report(Progress(n_done, len(changed), ""))
+        if not should_stop():
+            self._history.refresh()
         if n_done > BATCH_FILES:
             self._store.compact()
         is_complete = n_done == len(changed) and listing.outcome == "complete"
@@ -302,7 +326,7 @@ class Index:
         shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
             return Passage(hit, language, shown, start)
-        return _described(view, hit, language, shown, start, symbols[hit.ordinal])
+        return self._described(view, hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the first within it, else the innermost around it.
@@ -319,7 +343,100 @@ class Index:
         hit = search.hit_of(
             self.root, symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, "")
         )
-        return _described(view, hit, ingest.language_name(path), "", start_line, symbol)
+        return self._described(view, hit, ingest.language_name(path), "", start_line, symbol)
+
+    # How the code hangs together
+
+    def file_ranks(self, seeds: Mapping[str, float]) -> dict[str, float]:
+        """How near each file is to the seeds, by references, imports and common changes.
+
+        `seeds` are weights by path; without any, how central a file is. Sums to 1.
+        """
+        return self._linked().ranks(seeds)
+
+    def related_files(self, path: str, limit: int) -> list[tuple[str, float]]:
+        """The files nearest to one, best first, with their shares of the rank left for others."""
+        ranks = self.file_ranks({path: 1.0})
+        ranks.pop(path, None)
+        total = math.fsum(ranks.values()) or 1.0
+        best = heapq.nsmallest(limit, ranks.items(), key=lambda item: (-item[1], item[0]))
+        return [(other, rank / total) for other, rank in best if rank > 0]
+
+    def importers(self, path: str) -> list[str]:
+        """The files that import a file."""
+        return self._linked().importers(path)
+
+    def activity(self) -> Mapping[str, float]:
+        """How much each file is being worked on, as git knows it; a file it does not know has 0."""
+        return history.activity(self._history.known())
+
+    def closure(self, path: str, start_line: int, end_line: int, limit: int = 20) -> list[Passage]:
+        """The definitions of what some lines use, with their text, the surest first."""
+        view = self._view()
+        lines = self._lines_of(view, path)[start_line : end_line + 1]
+        words = frozenset(_WORD.findall("\n".join(lines)))
+        moment = self._graph.at(view)
+        targets = graph.closure(moment, path, start_line, end_line, words)
+        return self._passages(view, targets, limit)
+
+    def tests_of(self, path: str, line: int, limit: int = 10) -> list[Passage]:
+        """The tests of the innermost symbol around a line, with their text, the surest first."""
+        view = self._view()
+        around = [s for s in view.symbols_of(path) if s.start_line <= line <= s.end_line]
+        if not around:
+            return []
+        return self._passages(view, graph.tests_of(self._graph.at(view), around[-1]), limit)
+
+    def symbols_like(self, query: str, limit: int) -> list[StoredSymbol]:
+        """The symbols whose names fit what was typed, best first; the central files' before."""
+        view = self._view()
+        scored = [
+            (fit * ranking.prior(symbol.path, symbol.kind), symbol)
+            for symbol in view.symbols_like(symbol_search.like_pattern(query), MAX_LIKE)
+            if (fit := symbol_search.fit(query, symbol.name, symbol.qualified_name)) > 0
+        ]
+        scored.sort(key=lambda found: (-found[0], found[1].path, found[1].ordinal))
+        return [symbol for _, symbol in scored[:limit]]
+
+    def _linked(self) -> Links:
+        moment = self._graph.at(self._view())
+        self._links.update(moment)
+        past = self._history.known()
+        with self._ties_lock:
+            if self._tied_at != (past.head, moment.modules):
+                self._tied_at = past.head, moment.modules
+                self._links.tie(history.cochanges(past, moment.versions))
+        return self._links
+
+    def _passages(self, view: View, targets: Sequence[Target], limit: int) -> list[Passage]:
+        found = []
+        for target in targets[:limit]:
+            symbol = target.symbol
+            lines = self._lines_of(view, symbol.path)[symbol.start_line : symbol.end_line + 1]
+            at = ChunkRef(-1, symbol.start_line, symbol.end_line, "")
+            hit = search.hit_of(self.root, symbol, target.confidence, at)
+            language = ingest.language_name(symbol.path)
+            if lines:
+                found.append(
+                    Passage(
+                        hit,
+                        language,
+                        "\n".join(lines),
+                        symbol.start_line,
+                        symbol.signature,
+                        symbol.summary,
+                    )
+                )
+        return found
+
+    def _lines_of(self, view: View, path: str) -> Sequence[str]:
+        """The lines of a file as it stands now; none if it cannot be read."""
+        if overlay := view.overlays.get(path):
+            return split_lines(overlay.text)
+        if path not in self._graph.at(view).versions:
+            return ()
+        contents = reading.read(self.root / path, self._settings.max_file_bytes)
+        return () if isinstance(contents, reading.Skipped) else split_lines(contents.text)
 
     # Reading files
 
@@ -359,20 +476,26 @@ class Index:
     def _view(self) -> View:
         return View(self._store, self._overlays.fresh())
 
-
-def _described(
-    view: View, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
-) -> Passage:
-    return Passage(
-        hit,
-        language,
-        text,
-        text_line,
-        symbol.signature,
-        symbol.summary,
-        tuple(graph.callers(view, symbol)),
-        tuple(graph.callees(view, symbol)),
-    )
+    def _described(
+        self,
+        view: View,
+        hit: Hit,
+        language: str,
+        text: str,
+        text_line: int,
+        symbol: StoredSymbol,
+    ) -> Passage:
+        moment = self._graph.at(view)
+        return Passage(
+            hit,
+            language,
+            text,
+            text_line,
+            symbol.signature,
+            symbol.summary,
+            tuple(target.symbol for target in graph.callers(moment, symbol)),
+            tuple(target.symbol for target in graph.callees(moment, symbol)),
+        )
 
 
 def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:

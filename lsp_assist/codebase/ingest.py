@@ -4,14 +4,33 @@ Pure but for what it is given. Knows no store and no ranking.
 """
 
 import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
 
 from lsp_assist.codebase import lexical, reading
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import language_of
 from lsp_assist.codebase.outline import outline
-from lsp_assist.codebase.store import FileRecord, IndexedChunk, IndexedFile, StoredSymbol, Use
+from lsp_assist.codebase.store import (
+    FileRecord,
+    IndexedChunk,
+    IndexedFile,
+    StoredImport,
+    StoredSymbol,
+    Use,
+)
+from lsp_assist.codebase.symbols import Import
 
-__all__ = ["digest", "indexed", "is_wanted", "is_within", "language_name", "left_out", "may_refer"]
+__all__ = [
+    "digest",
+    "family",
+    "indexed",
+    "is_wanted",
+    "is_within",
+    "language_name",
+    "left_out",
+    "may_refer",
+]
 
 
 def is_wanted(name: str) -> bool:
@@ -30,10 +49,13 @@ def language_name(path: str) -> str:
 
 def may_refer(path: str, other: str) -> bool:
     """Whether code of one file can name what the other defines: both are in one language."""
-    return _family(language_name(path)) == _family(language_name(other))
+    return family(path) == family(other)
 
 
-def _family(language: str) -> str:
+@lru_cache(maxsize=100_000)
+def family(path: str) -> str:
+    """What the languages that name each other's symbols have in common, by one of their names."""
+    language = language_name(path)
     return _FAMILIES.get(language, language)
 
 
@@ -98,6 +120,21 @@ def indexed(path: str, text: str, record: FileRecord) -> IndexedFile:
                 body_terms=tuple(lexical.terms(body)),
             )
         )
-    imported = (Use(name, -1, i.line, "import") for i in outlined.imports for name in i.names)
-    uses = (*(Use(r.name, r.symbol, r.line, r.kind) for r in outlined.references), *imported)
-    return IndexedFile(path, record, language.name, outlined.n_lines, symbols, uses, tuple(chunks))
+    references = (
+        Use(r.name, r.symbol, r.line, r.kind, r.receiver, r.receiver_type)
+        for r in outlined.references
+    )
+    imports = tuple(one for wanted in outlined.imports for one in _taken(wanted))
+    imported = (Use(i.name, -1, i.line, "import") for i in imports if i.name)
+    uses = (*references, *imported)
+    return IndexedFile(
+        path, record, language.name, outlined.n_lines, symbols, uses, tuple(chunks), imports
+    )
+
+
+def _taken(wanted: Import) -> Iterator[StoredImport]:
+    """What an import takes, one for each; the module as a whole where that is taken or named."""
+    if wanted.alias or not wanted.names:
+        yield StoredImport(wanted.module, "", wanted.alias, wanted.line)
+    for name, alias in zip(wanted.names, wanted.aliases, strict=True):
+        yield StoredImport(wanted.module, name, alias, wanted.line)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, cast
 from lsp_assist.codebase.chunks import cut
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import Language
+from lsp_assist.codebase.receivers import Binding, made_type, written_type
 from lsp_assist.codebase.structure import (
     MAX_NAME_CHARS,
     Mark,
     Page,
+    Taken,
     imports_of,
     references_of,
     symbols_of,
@@ -72,7 +74,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
         language=language.name,
         n_lines=len(lines),
         symbols=tuple(symbols),
-        references=tuple(references_of(page, extents)),
+        references=tuple(references_of(page, symbols, extents)),
         imports=tuple(imports_of(page)),
         chunks=tuple(cut(lines, symbols, spans)),
         problem=page.problem,
@@ -82,7 +84,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
 def _read(page: Page) -> None:
     """Fill in what the queries capture; say in `problem` what they could not."""
     try:
-        grammar, definitions, uses = _grammar(page.language)
+        grammar, definitions, uses, local = _grammar(page.language)
     except (ImportError, LookupError, ValueError) as error:
         page.problem = f"The grammar {page.language.grammar!r} cannot be used: {error}"
         return
@@ -117,18 +119,26 @@ def _read(page: Page) -> None:
             for kind in _REFERENCE_KINDS
             for node in captured.get(kind, ())
         )
+    if local is not None:
+        page.bindings = sorted(
+            (_binding(page, captures) for _, captures in _cursor(local).matches(root)),
+            key=attrgetter("start"),
+        )
 
 
 @cache
-def _grammar(language: Language) -> "tuple[ts.Language, ts.Query, ts.Query | None]":
-    """Its grammar, the query of what it defines and imports, and the query of what it uses."""
+def _grammar(
+    language: Language,
+) -> "tuple[ts.Language, ts.Query, ts.Query | None, ts.Query | None]":
+    """Its grammar, and the queries of what it defines and imports, of what it uses, of locals."""
     import tree_sitter as ts
     from tree_sitter_language_pack import SupportedLanguage, get_language
 
     grammar = get_language(cast(SupportedLanguage, language.grammar))
     queries = language.queries
     uses = ts.Query(grammar, queries.references) if queries.references else None
-    return grammar, ts.Query(grammar, queries.symbols + queries.imports), uses
+    local = ts.Query(grammar, queries.locals) if queries.locals else None
+    return grammar, ts.Query(grammar, queries.symbols + queries.imports), uses, local
 
 
 def _parse(grammar: "ts.Language", source: bytes) -> "ts.Tree | None":
@@ -218,5 +228,31 @@ def _add_import(page: Page, captures: "Mapping[str, Sequence[ts.Node]]") -> None
     name = page.text(module[0].start_byte, module[-1].end_byte).strip("\"'`<> \t\r\n")
     name = name.removeprefix("import ")[:MAX_NAME_CHARS]
     statement = captures.get("import", module)[0]
-    names = page.imports.setdefault((statement.start_byte, name), [])
-    names.extend(page.text(n.start_byte, n.end_byte) for n in captures.get("imported", ()))
+    taken = page.imports.setdefault((statement.start_byte, name), Taken())
+    if alias := captures.get("alias"):
+        taken.alias = page.text(alias[0].start_byte, alias[0].end_byte)
+    names = [_imported(page, n) for n in captures.get("imported", ())]
+    if default := captures.get("default"):
+        names, aliases = ["default"], default
+    else:
+        aliases = captures.get("as", [])
+    taken.names += names
+    taken.aliases += [_imported(page, n) for n in aliases] or names
+
+
+def _imported(page: Page, node: "ts.Node") -> str:
+    name = page.text(node.start_byte, node.end_byte)
+    return "*" if name == "." else name.removeprefix(":")
+
+
+def _binding(page: Page, captures: "Mapping[str, Sequence[ts.Node]]") -> Binding:
+    """A local variable or an attribute, and what is said of its type."""
+    is_attribute = "attribute" in captures
+    node = captures["attribute" if is_attribute else "local"][0]
+    type_ = ""
+    if made := captures.get("made"):
+        type_ = made_type(page.text(made[0].start_byte, made[0].end_byte))
+    elif written := captures.get("type"):
+        type_ = written_type(page.text(written[0].start_byte, written[0].end_byte))
+    name = page.text(node.start_byte, node.end_byte)
+    return Binding(node.start_byte, name, type_, is_attribute)

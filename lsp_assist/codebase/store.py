@@ -26,6 +26,7 @@ __all__ = [
     "IndexedChunk",
     "IndexedFile",
     "Store",
+    "StoredImport",
     "StoredSymbol",
     "Use",
 ]
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-SCHEMA_VERSION = 4  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 6  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
 MAX_MARKS = 500  # values in one statement
@@ -55,10 +56,16 @@ CREATE INDEX symbols_by_file ON symbols (file_id, ordinal);
 CREATE INDEX symbols_by_name ON symbols (name);
 CREATE TABLE uses (
     name TEXT NOT NULL, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, line INTEGER NOT NULL,
-    kind TEXT NOT NULL
+    kind TEXT NOT NULL, receiver TEXT NOT NULL, receiver_type TEXT NOT NULL
 );
 CREATE INDEX uses_by_file ON uses (file_id, ordinal);
 CREATE INDEX uses_by_name ON uses (name);
+CREATE TABLE imports (
+    file_id INTEGER NOT NULL, module TEXT NOT NULL, name TEXT NOT NULL, alias TEXT NOT NULL,
+    line INTEGER NOT NULL
+);
+CREATE INDEX imports_by_file ON imports (file_id);
+CREATE INDEX imports_by_name ON imports (name);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL,
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, hash TEXT NOT NULL,
@@ -75,6 +82,11 @@ CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
 _SELECT_SYMBOLS = (
     "SELECT path, ordinal, name, qualified_name, kind, start_line, end_line, signature, summary"
     " FROM symbols JOIN files ON files.id = file_id"
+)
+
+_SELECT_USES = (
+    "SELECT uses.name, ordinal, line, kind, receiver, receiver_type"
+    " FROM files JOIN uses ON files.id = file_id"
 )
 
 
@@ -111,6 +123,20 @@ class Use:
     ordinal: int
     line: int
     kind: str
+    receiver: str = ""
+    """What it is taken from, and beneath it what that is known to be; see `Reference`."""
+    receiver_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImport:
+    """One thing that a file takes from a module; the module as a whole where `name` is empty."""
+
+    module: str
+    name: str
+    alias: str
+    """What it is called in the file; empty where a module is not given a name of its own."""
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +162,7 @@ class IndexedFile:
     symbols: tuple[StoredSymbol, ...]
     uses: tuple[Use, ...]
     chunks: tuple[IndexedChunk, ...]
+    imports: tuple[StoredImport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +320,7 @@ class Store:
         """The chunks with these hashes; a content that is in several places comes several times."""
         return self._candidates("chunks.hash", hashes, where or Filter())
 
-    def hashes(self, where: Filter) -> set[str]:
+    def hashes_where(self, where: Filter) -> set[str]:
         """The hashes of the chunks that pass a filter."""
         condition, values = _condition(where)
         rows = self._read(
@@ -337,31 +364,80 @@ class Store:
         """Definitions with this very name."""
         return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
 
-    def users_of(self, name: str, limit: int = 200) -> list[StoredSymbol]:
-        """The symbols that use a name."""
+    def symbols_like(self, pattern: str, limit: int) -> list[StoredSymbol]:
+        """Definitions whose names are LIKE a pattern, short ones first. Headings are none."""
         return self._symbols(
-            "JOIN (SELECT DISTINCT file_id AS f, ordinal AS o FROM uses WHERE name = ?)"
-            " ON f = file_id AND o = ordinal ORDER BY path, ordinal LIMIT ?",
-            (name, limit),
+            "WHERE name LIKE ? ESCAPE '\\' AND kind != 'heading' ORDER BY LENGTH(name) LIMIT ?",
+            (pattern, limit),
         )
 
-    def files_using(self, name: str, limit: int = 2000) -> list[str]:
-        """Paths of the files that use or import a name."""
+    def uses_named(self, name: str, limit: int) -> list[tuple[str, Use]]:
+        """Where a name is used, with the paths."""
         rows = self._read(
-            "SELECT DISTINCT path FROM uses JOIN files ON files.id = file_id"
-            " WHERE uses.name = ? LIMIT ?",
+            "SELECT path, uses.name, ordinal, line, kind, receiver, receiver_type"
+            " FROM uses JOIN files ON files.id = file_id WHERE uses.name = ? LIMIT ?",
             (name, limit),
         )
-        return [path for (path,) in rows]
+        return [(path, Use(*row)) for path, *row in rows]
+
+    def aliases_of(self, name: str) -> list[tuple[str, str]]:
+        """Other names that files give to what they import by this name, with the paths."""
+        return self._read(
+            "SELECT DISTINCT path, alias FROM imports JOIN files ON files.id = file_id"
+            " WHERE imports.name = ? AND alias NOT IN ('', imports.name)",
+            (name,),
+        )
 
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
-        rows = self._read(
-            "SELECT uses.name, ordinal, line, kind FROM uses JOIN files ON files.id = file_id"
-            " WHERE path = ? AND ordinal = ? ORDER BY line",
-            (path, ordinal),
-        )
+        return self._uses("path = ? AND ordinal = ? ORDER BY line", (path, ordinal))
+
+    def uses_of(self, path: str) -> list[Use]:
+        """All names used in a file."""
+        return self._uses("path = ?", (path,))
+
+    def _uses(self, where: str, values: Sequence[object]) -> list[Use]:
+        rows = self._read(f"{_SELECT_USES} WHERE {where}", values)
         return [Use(*row) for row in rows]
+
+    def names_defined(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they define; of some files, or of all."""
+        return self._names("path, name", "symbols", "AND kind != 'heading'", paths)
+
+    def names_used(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they use; of some files, or of all."""
+        return self._names("path, name", "uses", "", paths)
+
+    def modules_imported(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths, the modules that they import and what they take from them."""
+        return self._names("path, module, name", "imports", "", paths)
+
+    def _names(
+        self, columns: str, table: str, where: str, paths: Iterable[str] | None
+    ) -> Iterator[tuple[str, ...]]:
+        sql = f"SELECT DISTINCT {columns} FROM files JOIN {table} ON files.id = file_id"  # noqa: S608  # our own names
+        if paths is None:
+            yield from self._read(f"{sql} WHERE TRUE {where}")
+        for path in paths or ():
+            yield from self._read(f"{sql} WHERE path = ? {where}", (path,))
+
+    def hashes(self) -> dict[str, str]:
+        """What names the text of each indexed file."""
+        return dict(self._read("SELECT path, hash FROM files WHERE hash != ''"))
+
+    def version(self) -> int:
+        """Differs from what it was before if anything was written since, by any process."""
+        rows = self._read("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
+
+    def imports_of(self, path: str) -> list[StoredImport]:
+        """What a file imports, in order of line."""
+        rows = self._read(
+            "SELECT module, name, alias, line FROM imports JOIN files ON files.id = file_id"
+            " WHERE path = ? ORDER BY imports.rowid",
+            (path,),
+        )
+        return [StoredImport(*row) for row in rows]
 
     # Writing
 
@@ -381,7 +457,7 @@ class Store:
     def clear(self) -> None:
         """Forget everything, in one transaction: who reads meanwhile sees all of it or nothing."""
         with self._transaction() as db:
-            for table in ("words", "chunks", "uses", "symbols", "files"):
+            for table in ("words", "chunks", "uses", "imports", "symbols", "files"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
 
     def note(self, records: Mapping[str, FileRecord]) -> None:
@@ -511,7 +587,7 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
     if row is None:
         return
     db.execute("DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE file_id = ?)", row)
-    for table in ("chunks", "uses", "symbols"):
+    for table in ("chunks", "uses", "imports", "symbols"):
         db.execute(f"DELETE FROM {table} WHERE file_id = ?", row)  # noqa: S608  # our own names
     db.execute("DELETE FROM files WHERE id = ?", row)
 
@@ -529,8 +605,16 @@ def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
         ((file_id, s.ordinal, s.name, s.qualified_name, s.kind, *_extent(s)) for s in file.symbols),
     )
     db.executemany(
-        "INSERT INTO uses (name, file_id, ordinal, line, kind) VALUES (?, ?, ?, ?, ?)",
-        ((use.name, file_id, use.ordinal, use.line, use.kind) for use in file.uses),
+        "INSERT INTO uses (name, file_id, ordinal, line, kind, receiver, receiver_type)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (u.name, file_id, u.ordinal, u.line, u.kind, u.receiver, u.receiver_type)
+            for u in file.uses
+        ),
+    )
+    db.executemany(
+        "INSERT INTO imports (file_id, module, name, alias, line) VALUES (?, ?, ?, ?, ?)",
+        ((file_id, i.module, i.name, i.alias, i.line) for i in file.imports),
     )
     for chunk in file.chunks:
         n_terms = len(chunk.name_terms) + len(chunk.body_terms)

@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 MAX_HITS = 200
 SHOWN_CHUNKS = 2_000  # what is embedded within a second or two needs no bar
+MAX_SYMBOLS = 200
 MAX_SAVED_BYTES = 100_000_000
 _CLOSE_S = 5.0
 _LINGER_S = 15.0
@@ -128,6 +129,7 @@ class AssistServer(LanguageServer):
             types.TEXT_DOCUMENT_CODE_ACTION: self._code_action,
             types.TEXT_DOCUMENT_CODE_LENS: self._code_lens,
             types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
+            types.WORKSPACE_SYMBOL: self._symbols,
             ASK: self._ask,
             CANCEL: self._turns.cancel,
             INDEX: self._change_index,
@@ -378,6 +380,10 @@ class AssistServer(LanguageServer):
         else:
             await workspace.pause(action == "pause")
         return unstructure({"indexes": await workspace.status()})
+
+    async def _symbols(self, params: types.WorkspaceSymbolParams) -> list[types.SymbolInformation]:
+        found = await self.assistant.workspace.symbols(params.query, MAX_SYMBOLS)
+        return [places.symbol(self.assistant, root, symbol) for root, symbol in found]
 
     async def _status(self, _params: object) -> object:
         status = await self.assistant.status()

@@ -110,7 +110,8 @@ def test_a_touched_file_is_noted_and_not_read_again(index: Index, root: Path) ->
 
 
 def test_unsaved_text_is_found_and_gone_when_it_is_closed(index: Index) -> None:
-    index.overlay("src/session.py", "def unsaved_function(retry: Retry):\n    increment()\n")
+    text = "def unsaved_function(retry: Retry):\n    retry.increment()\n"
+    index.overlay("src/session.py", f"from retry import Retry\n{text}")
     assert found(index, "unsaved_function") == [("src/session.py", "unsaved_function")]
     assert ("src/session.py", "send") not in found(index, "send")
     passage = index.passage(index.search("increment", 5)[0])
