@@ -44,7 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "sqlite3": ("chat/store.py", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
     "torch": ("micro/",),
-    "tree_sitter": ("codebase/outline.py",),
+    "tree_sitter": ("codebase/outline.py", "codebase/live_outline.py"),
     "tree_sitter_language_pack": ("codebase/outline.py",),
     "uvicorn": ("engine/",),
 }

@@ -10,7 +10,8 @@ import logging
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -31,6 +32,7 @@ from lsp_assist.codebase.embedding import Embedding
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.links import Links
 from lsp_assist.codebase.overlays import Overlays
+from lsp_assist.codebase.parsers import Parsers, Unchanged
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.resolve import Target
 from lsp_assist.codebase.store import (
@@ -123,16 +125,18 @@ class Index:
             user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
         )
+        self.vectors_folder = store_path.parent / "vectors"
         self._embedding = Embedding(
             self.root,
-            store_path.parent / "vectors",
+            self.vectors_folder,
             self._store,
             embedders,
             settings.max_file_bytes,
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
-        self._overlays = Overlays(self._is_hidden)
+        self._parsers = Parsers(root, settings.max_file_bytes)
+        self._overlays = Overlays(self._is_hidden, self._parsers)
         self._graph = graph.Graph()
         self._links = Links()
         self._history = history.HistoryStore(root, store_path.with_name("history.json"))
@@ -145,6 +149,7 @@ class Index:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
         self._history.stop()
+        self._parsers.close()
         with self._refresh_lock:
             self._store.close()
         self._embedding.close()
@@ -203,15 +208,7 @@ class Index:
             if (record := known.get(entry.path)) is None
             or (record.size, record.mtime_ns) != (entry.size, entry.mtime_ns)
         ]
-        n_done = n_skipped = 0
-        for batch in _batches(changed, BATCH_FILES):
-            if should_stop():
-                break
-            self.progress = Progress(n_done, len(changed), batch[0].path)
-            report(self.progress)
-            n_skipped += self._keep(batch, known)
-            n_done += len(batch)
-        report(Progress(n_done, len(changed), ""))
+        n_done, n_skipped = self._keep(changed, known, report, should_stop)
         if not should_stop():
             self._history.refresh()
         if n_done > BATCH_FILES:
@@ -229,7 +226,7 @@ class Index:
         if entry is None:
             self._store.remove([path])
         else:
-            self._keep([entry], {})
+            self._put([self._parsers.file(entry)])
 
     def overlay(self, path: str, text: str | None) -> None:
         """Lay unsaved text over a file, or take it away. Only marks; the next search parses it.
@@ -256,6 +253,10 @@ class Index:
         """What the index takes on disk."""
         return folder_bytes(self._store_path.parent)
 
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return self._store.problems()
+
     def counts(self) -> Counts:
         """How much of what is saved is in the index."""
         return self._store.counts()
@@ -266,6 +267,10 @@ class Index:
     def embedding(self) -> Embedding:
         """What keeps a vector for every chunk."""
         return self._embedding
+
+    def chunk_hashes(self) -> list[str]:
+        """What names the contents of the chunks that are saved: each should have a vector."""
+        return self._store.chunk_hashes()
 
     def embed(
         self,
@@ -440,26 +445,51 @@ class Index:
 
     # Reading files
 
-    def _keep(self, entries: Sequence[files.FileEntry], known: dict[str, FileRecord]) -> int:
-        """Put these files into the store; returns how many were left out.
+    def _keep(
+        self,
+        changed: Sequence[files.FileEntry],
+        known: Mapping[str, FileRecord],
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> tuple[int, int]:
+        """Put these files into the store; how many were done, and how many of them left out.
 
         A file whose text is as before is only noted, as after a branch switch and back.
         """
-        changed: list[IndexedFile] = []
-        same: dict[str, FileRecord] = {}
-        for entry in entries:
-            contents = reading.read(self.root / entry.path, self._settings.max_file_bytes)
-            record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
-            before = known.get(entry.path)
-            if before is not None and before.hash == record.hash:
-                same[entry.path] = record
-            elif isinstance(contents, reading.Skipped):
-                logger.debug("Left out of the index: %s", contents.reason)
-                changed.append(ingest.left_out(entry.path, record))
-            else:
-                changed.append(ingest.indexed(entry.path, contents.text, record))
+        n_done = n_skipped = 0
+        waiting: list[IndexedFile | Unchanged] = []
+
+        def put() -> None:
+            nonlocal n_done, n_skipped
+            n_skipped += self._put(waiting)
+            n_done += len(waiting)
+            waiting.clear()
+
+        def tell(path: str) -> None:
+            self.progress = Progress(n_done, len(changed), path)
+            report(self.progress)
+
+        if changed:
+            tell(changed[0].path)
+        hashes = {path: record.hash for path, record in known.items()}
+        with closing(self._parsers.files(changed, hashes)) as parsed:
+            for file in parsed:
+                if file is not None:
+                    waiting.append(file)
+                if len(waiting) == BATCH_FILES:
+                    path = waiting[-1].path
+                    put()
+                    tell(path)
+                if should_stop():
+                    break
+        put()
+        return n_done, n_skipped
+
+    def _put(self, parsed: Sequence[IndexedFile | Unchanged]) -> int:
+        """Put these files into the store; returns how many were left out."""
+        changed = [file for file in parsed if isinstance(file, IndexedFile)]
         self._store.put(changed)
-        self._store.note(same)
+        self._store.note({f.path: f.record for f in parsed if isinstance(f, Unchanged)})
         self._embedding.mark(file.path for file in changed)
         return sum(not file.record.hash for file in changed)
 
@@ -496,8 +526,3 @@ class Index:
             tuple(target.symbol for target in graph.callers(moment, symbol)),
             tuple(target.symbol for target in graph.callees(moment, symbol)),
         )
-
-
-def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
-    for start in range(0, len(entries), size):
-        yield entries[start : start + size]

@@ -45,7 +45,8 @@ NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts onc
 _SCHEMA = """
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL
+    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL,
+    problem TEXT NOT NULL
 );
 CREATE TABLE symbols (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL,
@@ -163,6 +164,8 @@ class IndexedFile:
     uses: tuple[Use, ...]
     chunks: tuple[IndexedChunk, ...]
     imports: tuple[StoredImport, ...] = ()
+    problem: str = ""
+    """Why there is less than there could be, empty if there is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,10 @@ class Store:
         """Every file that was looked at, by path."""
         rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
         return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
+
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
 
     def counts(self) -> Counts:
         """How much is in the index."""
@@ -595,9 +602,17 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
 def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
     record = file.record
     file_id = db.execute(
-        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (file.path, record.size, record.mtime_ns, record.hash, file.language, file.n_lines),
+        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines, problem)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            file.path,
+            record.size,
+            record.mtime_ns,
+            record.hash,
+            file.language,
+            file.n_lines,
+            file.problem,
+        ),
     ).lastrowid
     db.executemany(
         "INSERT INTO symbols (file_id, ordinal, name, qualified_name, kind, start_line, end_line,"

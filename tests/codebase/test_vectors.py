@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lsp_assist.codebase.resident import Resident
 from lsp_assist.codebase.vectors import Vectors
+from tests.codebase.kills import killed
 
 N_DIMS = 32
 
@@ -223,3 +224,10 @@ def test_the_library_comes_in_with_the_first_table_and_not_before() -> None:
         "assert not {'lancedb', 'pyarrow', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, "not-there"], check=True)
+
+
+@pytest.mark.slow
+def test_killing_processes_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    """The full count is made by `python -m tests.codebase.kills`."""
+    found = killed(tmp_path / "kills", 8, seed=1)
+    assert (found.n_lost, found.n_missing, found.n_crashes) == (0, 0, 0)
