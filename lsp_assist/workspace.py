@@ -4,12 +4,13 @@ One event loop uses it; indexes work on threads behind it. Knows no question, no
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from typing import ParamSpec, TypeVar
 
 from lsp_assist.codebase.documents import DocumentStore
 from lsp_assist.codebase.embedding_thread import EmbeddingProgress, EmbeddingThread
+from lsp_assist.codebase.ignore_files import GIT_IGNORE, OWN_IGNORE
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.codebase.search import EVERYWHERE, Filter
 from lsp_assist.codebase.store import StoredSymbol
+from lsp_assist.codebase.watching import Watcher
 from lsp_assist.config import Settings
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
@@ -33,6 +36,9 @@ __all__ = ["Filter", "Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
+MANY_FILES = 100  # changed at once, as by a branch switch: one look at the disk finds them sooner
+CATCH_UP_S = 1.0  # that a question waits for such a look
+PULL_AFTER_S = 0.5  # of rest, changed files are read though nobody asks, to be embedded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +86,10 @@ class Workspace:
         self.documents = DocumentStore()
         self.watches_files = False
         """True if somebody calls `file_changed`; else questions look for changes by themselves."""
+        self._watcher: Watcher | None = None
+        self._pulling: asyncio.TimerHandle | None = None
+        self._pulls: set[asyncio.Task[str]] = set()
+        self._must_look_again = False
         self.embeds = open_embedders is not None
         """Set it to False before `start` to have no vectors made, and none used."""
         self._roots = [_checked_root(root) for root in roots]
@@ -115,6 +125,12 @@ class Workspace:
     async def close(self) -> None:
         """Stop what runs and keep what was indexed. Idempotent."""
         self._stop.set()
+        if self._pulling is not None:
+            self._pulling.cancel()
+        await asyncio.gather(*self._pulls, return_exceptions=True)
+        if self._watcher is not None:
+            await self._on_thread(self._watcher.close)
+            self._watcher = None
         if self._embedding is not None:
             await self._on_thread(self._embedding.close)
             self._embedding = None
@@ -170,6 +186,29 @@ class Workspace:
     def file_changed(self, path: Path) -> None:
         """Note that a file was made, changed or deleted. Returns at once; a question reads it."""
         self._changed_files.add(path)
+        if self._embedding is not None:
+            self._pull_soon()
+
+    async def watch(self) -> bool:
+        """Watch the folders, where nobody else tells what changes; False if that cannot be done."""
+        loop = asyncio.get_running_loop()
+
+        def note(paths: Collection[Path]) -> None:
+            for path in paths:
+                self.file_changed(path)
+
+        def tell(paths: Collection[Path]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(note, paths)
+
+        before, self._watcher = self._watcher, Watcher(self._roots, tell)
+        if before is not None:
+            await self._on_thread(before.close)
+        watcher = self._watcher
+        begins = await self._on_thread(watcher.begins)
+        if begins and watcher is self._watcher:
+            self._look()  # at what changed before
+        return begins
 
     async def refresh(self, report: Callable[[Progress], None] | None = None) -> Refreshed:
         """Bring all indexes up to date with the files on disk; calls while one runs share it.
@@ -180,8 +219,9 @@ class Workspace:
         Raises: IndexUnusable
         """
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh())
+            self._look()
         task = self._refreshing
+        assert task is not None
         if report is not None:
             self._reporters.append(report)
         self._n_waiting += 1
@@ -201,16 +241,21 @@ class Workspace:
         """Read what was marked, and say what a question is answered without; empty if nothing."""
         await self._open_indexes()
         changed, self._changed_files = self._changed_files, set()
-        for path in changed:
-            if place := self._place(path):
-                await self._on_thread(place[0].refresh_file, place[1])
+        if len(changed) > MANY_FILES or any(map(_concerns_others, changed)):
+            self._look()
+            assert self._refreshing is not None
+            await asyncio.wait({self._refreshing}, timeout=CATCH_UP_S)
+        else:
+            for path in changed:
+                if place := self._place(path):
+                    await self._on_thread(place[0].refresh_file, place[1])
         if changed:
             self._wake()
         running = self._refreshing is not None and not self._refreshing.done()
+        is_watching = self._watcher is not None and self._watcher.is_watching
         age_s = time.monotonic() - self._refreshed_at
-        if not running and not self.watches_files and age_s > LOOK_AGAIN_S:
-            self._refreshing = asyncio.create_task(self._refresh())
-            self._refreshing.add_done_callback(_log_failure)
+        if not (running or self.watches_files or is_watching) and age_s > LOOK_AGAIN_S:
+            self._look()
         if not self._roots:
             return "No folder is open; answering from what is selected"
         if self._ready.issuperset(self._roots):
@@ -324,6 +369,38 @@ class Workspace:
                     document = self.documents.by_path(open_path)
                     if document is not None:
                         self._overlay(open_path, document.text.content)
+
+    def _look(self) -> None:
+        """Look at the disk in the background; once more if a look is under way, never two."""
+        if self._refreshing is not None and not self._refreshing.done():
+            self._must_look_again = True
+            return
+        self._refreshing = asyncio.create_task(self._refresh())
+        self._refreshing.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[Refreshed]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("The index could not be refreshed: %s", error)
+        if self._must_look_again and not self._stop.is_set():
+            self._must_look_again = False
+            self._look()
+
+    def _pull_soon(self) -> None:
+        """Read what was marked after a rest, so that its vectors are there when somebody asks."""
+
+        def pull() -> None:
+            task = asyncio.create_task(self.freshness())
+            self._pulls.add(task)
+            task.add_done_callback(self._pulled)
+
+        if self._pulling is not None:
+            self._pulling.cancel()
+        self._pulling = asyncio.get_running_loop().call_later(PULL_AFTER_S, pull)
+
+    def _pulled(self, task: asyncio.Task[str]) -> None:
+        self._pulls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("Changed files could not be read: %s", error)
 
     async def _refresh(self) -> Refreshed:
         loop = asyncio.get_running_loop()
@@ -457,7 +534,6 @@ def _folder_name(root: Path) -> str:
     return f"{root.name[:40]}-{digest}"
 
 
-def _log_failure(task: asyncio.Task[Refreshed]) -> None:
-    """A refresh in nobody's name still tells the log why it failed."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("The index could not be refreshed: %s", error)
+def _concerns_others(path: Path) -> bool:
+    """Whether a change says something about other files too: a folder, or an ignore file."""
+    return path.name in (GIT_IGNORE, OWN_IGNORE) or path.is_dir()

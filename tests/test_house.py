@@ -47,6 +47,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tree_sitter": ("codebase/outline.py", "codebase/live_outline.py"),
     "tree_sitter_language_pack": ("codebase/outline.py",),
     "uvicorn": ("engine/",),
+    "watchfiles": ("codebase/watching.py",),
 }
 
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "core", "misc"}

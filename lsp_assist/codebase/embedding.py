@@ -350,7 +350,7 @@ class Embedding:
             if not places:
                 continue
             contents = reading.read(self._root / path, self._max_file_bytes)
-            if isinstance(contents, reading.Skipped):
+            if isinstance(contents, reading.Skipped) or reading.is_generated(contents.text):
                 continue
             lines = split_lines(contents.text)
             for place in places:

@@ -224,7 +224,7 @@ class Index:
         """
         entry = files.find(self.root, path, **self._rules)
         if entry is None:
-            self._store.remove([path])
+            self._store.remove(self._store.paths_within(path))  # it may have been a folder
         else:
             self._put([self._parsers.file(entry)])
 

@@ -276,6 +276,12 @@ class Store:
         """Why there is less of a file than there could be, by path."""
         return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
 
+    def paths_within(self, path: str) -> list[str]:
+        """The file itself, or the files of the folder, that were looked at."""
+        condition, values = _condition(Filter(path))
+        rows = self._read(f"SELECT path FROM files WHERE {condition or 'TRUE'}", values)  # noqa: S608  # our own words
+        return [found for (found,) in rows]
+
     def counts(self) -> Counts:
         """How much is in the index."""
         rows = self._read(

@@ -214,7 +214,10 @@ class AssistServer(LanguageServer):
         self._tasks.start(self._watch_files(), "watching files")
 
     async def _watch_files(self) -> None:
-        self.assistant.workspace.watches_files = await self.client.watch_files()
+        workspace = self.assistant.workspace
+        workspace.watches_files = workspace.watches_files or await self.client.watch_files()
+        if not workspace.watches_files:
+            await workspace.watch()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -297,6 +300,7 @@ class AssistServer(LanguageServer):
             except AssistError as error:
                 self.client.tell(str(error), types.MessageType.Warning)
         self._index()
+        self._tasks.start(self._watch_files(), "watching files")
 
     # Documents
 
