@@ -24,7 +24,7 @@ __all__ = ["EmbeddingProgress", "EmbeddingThread", "is_on_battery"]
 
 logger = logging.getLogger(__name__)
 
-REST_S = 0.25  # after the last change: typing is not embedded letter by letter
+REST_S = 0.2  # after the last change: typing is not embedded letter by letter
 AT_LATEST_S = 1.0  # after the first change: typing without a rest is found too
 RETRY_S = 2.0  # while another process embeds, or an embedder fails
 MAX_RETRY_S = 60.0

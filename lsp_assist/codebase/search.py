@@ -31,6 +31,7 @@ MIN_NEAREST = 100
 # The best of them, of which it is looked up what they define: that moves none by more than this.
 RESOLVED_PER_HIT = 2
 MIN_RESOLVED = 40
+STANDING_OUT = 2.0  # standard deviations, for a chunk without any word of the question
 MAX_FILTERED = 5_000  # chunks that pass a filter, to be compared one by one
 
 
@@ -73,15 +74,16 @@ def fuse(
 ) -> list[float]:
     """One score for each candidate, from 0 to 1: the weighted mean of its normalised scores.
 
-    `others` has the scores of each further voice in the order of the candidates; None where it
-    does not know one, which then counts there as the lexical score does. `weights` are of the
-    lexical scores and of the others. Pure.
+    A voice's scores count from 0, which says nothing, to its highest. `others` has the scores of
+    each further voice in the order of the candidates; None where it does not know one, which then
+    counts there as the lexical score does. `weights` are of the lexical scores and of the others.
+    Pure.
     """
-    words = _normalised(lexical_scores, 0.0)
+    words = _normalised(lexical_scores)
     fused = [weights[0] * score for score in words]
     for scores, weight in zip(others, weights[1:], strict=True):
         known = [score for score in scores if score is not None]
-        normalised = iter(_normalised(known, min(known, default=0.0)))
+        normalised = iter(_normalised(known))
         for place, score in enumerate(scores):
             fused[place] += weight * (words[place] if score is None else next(normalised))
     return [score / sum(weights) for score in fused]
@@ -115,12 +117,18 @@ class _Heard:
     voice: Voice
     question: object
     similarities: Mapping[str, float]
+    noise: float
+    """How similar any chunk is."""
 
     def of(self, hashes: Sequence[str]) -> dict[str, float]:
-        """The similarities of these chunks, where it knows them."""
+        """How much more similar these chunks are than any, where it knows them."""
         others = [key for key in hashes if key not in self.similarities]
         found = self.voice.vectors.similarities(others, self.question)  # type: ignore[arg-type]  # numpy's, which is not imported here
-        return {**found, **self.similarities}
+        return {
+            key: similarity - self.noise
+            for known in (found, self.similarities)
+            for key, similarity in known.items()
+        }
 
 
 def _heard(
@@ -132,15 +140,17 @@ def _heard(
         question = voice.query(query)
         if question is None:
             continue
+        noise = 0.0
         if among is None:
-            nearest = dict(voice.vectors.nearest(question, n_candidates))
+            noise, found = voice.vectors.standing_out(question, n_candidates, STANDING_OUT)
+            nearest = dict(found)
         elif len(among) <= MAX_FILTERED:
             nearest = voice.vectors.similarities(among, question)
         else:
             wider = voice.vectors.nearest(question, 10 * n_candidates)
             nearest = {key: similarity for key, similarity in wider if key in among}
         best = sorted(nearest.items(), key=lambda item: -item[1])[:n_candidates]
-        heard.append(_Heard(voice, question, dict(best)))
+        heard.append(_Heard(voice, question, dict(best), noise))
     return heard
 
 
@@ -168,10 +178,10 @@ def _scored(
     return [(scale * score, c) for score, c in zip(fused, candidates, strict=True)]
 
 
-def _normalised(scores: Sequence[float], lowest: float) -> list[float]:
-    """The scores from 0 for the lowest to 1 for the highest."""
-    width = max(scores, default=0.0) - lowest
-    return [(score - lowest) / width if width > 0 else 0.0 for score in scores]
+def _normalised(scores: Sequence[float]) -> list[float]:
+    """The scores from 0, for what is not above it, to 1 for the highest."""
+    highest = max(scores, default=0.0)
+    return [max(0.0, score) / highest if highest > 0 else 0.0 for score in scores]
 
 
 def _hit(

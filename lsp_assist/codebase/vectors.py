@@ -132,22 +132,38 @@ class Vectors:
 
     def nearest(self, query: "NDArray[np.float32]", limit: int) -> Nearest:
         """The keys whose vectors are most similar, best first, with their similarity."""
+        return self.standing_out(query, limit, float("-inf"))[1]
+
+    def standing_out(
+        self, query: "NDArray[np.float32]", limit: int, n_deviations: float
+    ) -> tuple[float, Nearest]:
+        """How similar any vector is, and the nearest that are so much more similar than that.
+
+        Something is always the nearest, also to a question that nothing answers. Both are told by
+        the middle of all similarities, which outliers do not move; 0 and all where none are in
+        memory.
+        """
         import numpy as np
 
         with self._lock:
             snapshot, keys = self._resident.snapshot(), self._resident.keys
             table = self._table if self._on_disk else None
         found: Nearest = []
+        noise = 0.0
         if snapshot is not None:
             similarities = snapshot.similarities(query)
             best = np.arange(len(similarities))
             if limit < len(similarities):
                 best = np.argpartition(similarities, -limit)[-limit:]
+            if n_deviations > float("-inf"):
+                noise = float(np.median(similarities))
+                deviation = 1.4826 * float(np.median(np.abs(similarities - noise)))
+                best = best[similarities[best] > noise + n_deviations * deviation]
             found = [(keys[row], float(similarities[row])) for row in best]
         if table is not None:
             with self._table_in_use("searched"):
                 found += self._nearest_on_disk(table, query, limit)
-        return sorted(dict(found).items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return noise, sorted(dict(found).items(), key=lambda item: (-item[1], item[0]))[:limit]
 
     def similarities(self, keys: Collection[str], query: "NDArray[np.float32]") -> dict[str, float]:
         """How similar these keys' vectors are to the query, for those that have one."""

@@ -17,7 +17,7 @@ from tests.codebase.hashing import HashingEmbedder
 ALIKE = (frozenset({"resume", "continue"}), frozenset({"purchase", "buy", "order"}))
 
 SHOP = '''def buy(basket):
-    """Take the money."""
+    """Buy all."""
     return basket.total()
 
 
@@ -42,6 +42,10 @@ def root(tmp_path: Path) -> Path:
     (folder / "shop" / "shop.py").write_text(SHOP)
     (folder / "download.py").write_text(DOWNLOAD)
     (folder / "notes.md").write_text("# Notes\n\nWhat one can purchase here.\n")
+    # What stands out does so among others.
+    (folder / "colours").mkdir()
+    for colour in "red orange yellow green blue indigo violet cyan magenta black".split():
+        (folder / "colours" / f"{colour}.go").write_text(f"func {colour}() int {{ return 1 }}\n")
     return folder
 
 
@@ -233,6 +237,6 @@ def test_fused_scores_keep_what_both_voices_agree_on(
 
 
 def test_a_voice_that_does_not_know_a_chunk_does_not_hold_it_back() -> None:
-    assert fuse([4.0, 2.0, 4.0], [[0.9, 0.1, None]], [0.6, 0.4])[2] == pytest.approx(1.0)
+    assert fuse([4.0, 2.0, 4.0], [[0.9, -0.1, None]], [0.6, 0.4]) == pytest.approx([1.0, 0.3, 1.0])
     assert fuse([4.0, 2.0], [], [1.0]) == [1.0, 0.5]
     assert fuse([0.0, 0.0], [[None, None]], [0.6, 0.4]) == [0.0, 0.0]
