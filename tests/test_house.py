@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lsp_assist"
 # neighbours and never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("llm",),
+    ("llm", "words"),
     ("config",),
     ("engine", "codebase", "backends", "chat", "memory", "micro"),
     ("context",),
@@ -43,7 +43,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "starlette": ("engine/",),
     "sqlite3": ("chat/store.py", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
-    "torch": ("micro/",),
+    # Where it is loaded into a process of its own, or by a command that trains.
+    "sentence_transformers": ("backends/embedders/_transformer_worker.py",),
+    "torch": ("micro/static_embedding.py",),
     "tree_sitter": ("codebase/outline.py", "codebase/live_outline.py"),
     "tree_sitter_language_pack": ("codebase/outline.py",),
     "uvicorn": ("engine/",),

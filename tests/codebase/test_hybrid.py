@@ -73,7 +73,7 @@ def symbols(index: Index, query: str, where: Filter | None = None) -> list[str]:
 
 def test_a_place_is_found_by_what_it_means(index: Index) -> None:
     assert symbols(index, "continue a download")[0] == "resume_transfer"
-    assert "buy" in symbols(index, "how does one order")
+    assert "buy" in symbols(index, "order")
 
 
 def test_words_alone_answer_until_the_vectors_are_there(
@@ -82,9 +82,9 @@ def test_words_alone_answer_until_the_vectors_are_there(
     index = opened(root, tmp_path, embedder)
     index.refresh()
     assert symbols(index, "resume transfer")[0] == "resume_transfer"
-    assert "buy" not in symbols(index, "how does one order")
+    assert "buy" not in symbols(index, "order")
     index.embed()
-    assert "buy" in symbols(index, "how does one order")
+    assert "buy" in symbols(index, "order")
     index.close()
 
 
@@ -134,7 +134,7 @@ def test_a_branch_switch_embeds_only_what_is_new(
     index.refresh()
     index.embed()
     assert embedder.n_texts == before + 1
-    assert {hit.path for hit in index.search("how does one order", 10) if hit.symbol == "buy"} == {
+    assert {hit.path for hit in index.search("order", 10) if hit.symbol == "buy"} == {
         "copy.py",
         "shop/shop.py",
     }
@@ -165,9 +165,9 @@ def test_a_new_embedder_takes_over_when_it_knows_the_chunks(
     other = HashingEmbedder("other", 48, alike=(frozenset({"greet", "welcome"}),))
     index.embedding.use([other])
     assert symbols(index, "order")[0] == "buy"
-    assert symbols(index, "welcome")[0] != "greet"
+    assert symbols(index, "welcome")[:1] != ["greet"]
     index.embed()
-    assert symbols(index, "order")[0] != "buy"
+    assert symbols(index, "order")[:1] != ["buy"]
     assert symbols(index, "welcome")[0] == "greet"
 
 
