@@ -44,6 +44,7 @@ COMPACT_FRAGMENTS = 64  # files that a table may have before they are merged
 MAX_UNWRITTEN = 20_000  # of unsaved text; the oldest are forgotten, and made again when needed
 _BTREE_ROWS = 10_000
 _KEEP_VERSIONS_S = 120  # another process may be reading an older version
+_SPARE_BYTES = 8 << 20
 _LOAD_ROWS = 16_384
 _DELETE_KEYS = 2_000
 _NPROBES = 24
@@ -72,6 +73,7 @@ class Vectors:
         self._table: LanceTable | None = None
         self._lock_file: IO[bytes] | None = None
         self._warned = False
+        self._tidied_at = float("-inf")
 
     def open(self) -> None:
         """Read what is on disk. Takes a second or more, for LanceDB is imported: use a thread."""
@@ -235,7 +237,10 @@ class Vectors:
         n_fragments = 0
         with self._table_in_use("read"):
             n_fragments = _n_fragments(self._table) if self._table is not None else 0
-        return n_fragments > COMPACT_FRAGMENTS
+        # What was merged lies there a second time until no other process can be reading it.
+        is_recent = time.monotonic() - self._tidied_at < 2 * _KEEP_VERSIONS_S
+        n_needed = len(self) * (2 * self._n_dims + 64) + _SPARE_BYTES
+        return n_fragments > COMPACT_FRAGMENTS or (not is_recent and self.n_bytes > 2 * n_needed)
 
     def tidy(self, live: Collection[str]) -> None:
         """Merge the table's pieces, forget keys that are not live, and index what has grown large.
@@ -244,6 +249,7 @@ class Vectors:
         while, since a branch switch brings it back: until they are half as many as the living.
         """
         assert self._lock_file is not None, "tidied without the lock"
+        self._tidied_at = time.monotonic()
         with self._lock:
             known = [*self._resident.keys, *self._on_disk]
         dead = {key for key in known if key not in live}
