@@ -67,6 +67,8 @@ class IndexStatus:
     """Chunks without a vector, as far as they were counted."""
     n_bytes: int
     """What the index takes on disk, vectors included."""
+    problems: tuple[str, ...] = ()
+    """Files of which there is less than there could be, each with the reason."""
 
 
 class Workspace:
@@ -484,6 +486,7 @@ class Workspace:
             n_vectors=sum(state.n_vectors for state in states),
             n_waiting=n_waiting,
             n_bytes=index.n_bytes,
+            problems=tuple(f"{path}: {problem}" for path, problem in index.problems().items()),
         )
 
     def _report_embedding(self, progress: EmbeddingProgress) -> None:

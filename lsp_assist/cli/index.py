@@ -12,6 +12,8 @@ from lsp_assist.workspace import IndexStatus, Refreshed
 
 __all__ = ["command"]
 
+MAX_PROBLEMS = 5  # that are shown
+
 
 @click.command("index")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path())
@@ -44,6 +46,10 @@ def command(folder: Path, action: str | None, as_json: bool) -> None:
         f" {status.n_bytes / 1e6:,.1f} MB on disk"
     )
     click.echo(_embedding(status))
+    for problem in status.problems[:MAX_PROBLEMS]:
+        terminal.warn(terminal.clean(problem))
+    if n_more := len(status.problems[MAX_PROBLEMS:]):
+        terminal.warn(f"{n_more:,} more files have problems; `--json` lists them all.")
     if refreshed is not None:
         click.echo(
             f"{refreshed.n_changed:,} read, {refreshed.n_removed:,} gone,"

@@ -237,6 +237,8 @@ class _Git:
 
         Raises: OSError, subprocess.SubprocessError if git is missing, fails or is stopped.
         """
+        if self._is_stopped:
+            raise subprocess.SubprocessError("stopped")
         with subprocess.Popen(
             ["git", *_SAFE, *arguments],
             cwd=self._root,
@@ -246,7 +248,9 @@ class _Git:
             stderr=subprocess.DEVNULL,
         ) as process:
             self._process = process
-            timer = threading.Timer(0 if self._is_stopped else TIME_LIMIT_S, process.kill)
+            if self._is_stopped:  # by a thread that came before there was anything to kill
+                process.kill()
+            timer = threading.Timer(TIME_LIMIT_S, process.kill)
             timer.start()
             try:
                 return self._output(process)

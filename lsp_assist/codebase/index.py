@@ -148,8 +148,8 @@ class Index:
     def close(self) -> None:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
-        self._history.stop()
         self._parsers.close()
+        self._history.stop()
         with self._refresh_lock:
             self._store.close()
         self._embedding.close()

@@ -36,7 +36,7 @@ _OWN_LINES = 3
 """A node that ends so many lines below its start ends a section."""
 _ONE_OF = 16
 """So does one of so many smaller ones, chosen by its text."""
-_MARKS = re.compile("comment|annotation|attribute|decorator|unary_operator")
+_MARKS = re.compile("comment|annotation|attribute|decorator|modifier|unary_operator")
 """Nodes that may belong to what follows."""
 
 _Key = tuple[bytes, tuple[int, ...]]
@@ -197,6 +197,8 @@ def _section(page: Page, start: int, end: int, kinds: Sequence[int], is_sound: b
 def _cut_between(page: Page, before: "ts.Node", node: "ts.Node") -> int:
     """Where a section may end between two neighbours, -1 if it may not."""
     source, end = page.source, before.end_byte
+    if before.has_error:
+        return -1  # it may hold what belongs to the next one
     n_lines = before.end_point[0] - before.start_point[0]
     if n_lines < _OWN_LINES and crc32(source[before.start_byte : end]) % _ONE_OF:
         return -1

@@ -57,6 +57,7 @@ class Worker:
         Raises: IndexUnusable
         """
         self._limits = limits
+        self._why = ""
         path = [str(Path(part).absolute()) for part in sys.path]
         values = (limits.cpu_s, limits.memory_bytes, niceness)
         # Neither `site` nor the environment has a say: it sees the modules that we see.
@@ -107,8 +108,9 @@ class Worker:
             raise self._death()
         return reply
 
-    def kill(self) -> None:
-        """End it now, whatever it does. Any thread may call; whoever listens hears of it."""
+    def kill(self, why: str = "") -> None:
+        """End it now, whatever it does. Any thread may call; whoever listens hears why."""
+        self._why = self._why or why
         with suppress(OSError):
             self._process.kill()
 
@@ -125,6 +127,8 @@ class Worker:
     def _death(self) -> WorkerDied:
         self.close()
         code = self._process.returncode
+        if self._why:
+            return WorkerDied(f"{self._why}; no symbols")
         if code is not None and -code == getattr(signal, "SIGPROF", None):
             return WorkerDied(f"Parsing took more than {self._limits.cpu_s:g} s; no symbols")
         return WorkerDied(f"The parser ended with code {code}; no symbols")

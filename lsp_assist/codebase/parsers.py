@@ -31,6 +31,7 @@ __all__ = ["Parsers", "Unchanged"]
 logger = logging.getLogger(__name__)
 
 _FEW_FILES = 4  # less work than starting a process; questions get their turn in between
+_FILE_WAITS = 5  # a saved file may wait longer than an open one, on a machine that is busy
 _BYTES_PER_WORKER = 300_000  # what is parsed in about the time that another process takes to start
 _MAX_WORKERS = 16
 _AHEAD = 2  # jobs that a process has at hand, so that it never waits for the next one
@@ -73,7 +74,7 @@ class Parsers:
         job = _Job(self._folder, entry, known_hash)
         while True:
             try:
-                return job.result(self._front.ask(job.message))
+                return job.result(self._front.ask(job.message, _FILE_WAITS * self._limits.wait_s))
             except WorkerDied as death:
                 if job.problem:
                     return job.given_up()
@@ -105,7 +106,7 @@ class Parsers:
             return self._unparsed(path, text, "The parser failed on it a moment ago; no symbols")
         n_heard, told = self._told.get(path, _NOTHING_TOLD)
         try:
-            n_heard, values = self._front.ask(("text", path, text, "", n_heard))
+            n_heard, values = self._ask(("text", path, text, "", n_heard))
         except WorkerDied as death:
             logger.warning("%s: %s", path, death)
             self._struck[path] = time.monotonic() + _STRIKE_S
@@ -122,9 +123,12 @@ class Parsers:
         self._struck.pop(path, None)
         self._told.pop(path, None)
 
+    def _ask(self, message: tuple[Any, ...]) -> Any:
+        return self._front.ask(message, self._limits.wait_s)
+
     def _unparsed(self, path: str, text: str, problem: str) -> IndexedFile:
         try:
-            return unpacked(self._front.ask(("text", path, text, problem, 0))[1])
+            return unpacked(self._ask(("text", path, text, problem, 0))[1])
         except (WorkerDied, IndexUnusable):
             return _empty(path, text, problem)
 
@@ -185,7 +189,7 @@ class _Front:
         self._worker: Worker | None = None
         self._is_closed = False
 
-    def ask(self, message: tuple[Any, ...]) -> Any:  # as it was sent
+    def ask(self, message: tuple[Any, ...], wait_s: float) -> Any:  # as it was sent
         """The reply, in bounded time whatever the process does.
 
         Raises: WorkerDied
@@ -194,7 +198,8 @@ class _Front:
             if self._is_closed:
                 raise WorkerDied("The index was closed")
             worker = self._worker = self._worker or Worker(self._limits, 0)
-            timer = threading.Timer(self._limits.wait_s, worker.kill)
+            why = f"Parsing took more than {wait_s:g} s"
+            timer = threading.Timer(wait_s, worker.kill, (why,))
             timer.daemon = True
             timer.start()
             try:

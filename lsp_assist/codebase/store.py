@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-SCHEMA_VERSION = 6  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 8  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
 MAX_MARKS = 500  # values in one statement

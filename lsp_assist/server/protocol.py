@@ -234,6 +234,9 @@ class IndexInfo:
     n_vectors: Annotated[int, "contents of chunks that have a vector"]
     n_waiting: Annotated[int, "chunks without one, as far as they were counted"]
     n_bytes: Annotated[int, "what the index takes on disk"]
+    problems: Annotated[
+        tuple[str, ...], "files of which there is less than there could be, with the reason"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

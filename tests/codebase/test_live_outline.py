@@ -64,6 +64,17 @@ def test_after_any_edits_the_outline_is_as_if_made_from_scratch(data: st.DataObj
         check(live, fixture, text)
 
 
+def test_annotations_that_an_error_tore_off_still_belong_to_their_class() -> None:
+    """Found by the test above: they were in a broken node, which ended a section."""
+    java = next(f for f in PARSED if f.file.stem == "java")
+    at = java.source.index("}.")
+    check(
+        LiveOutline(java.path, java.language),
+        java,
+        f"echo a\nbuild{java.source[:at]}*/{java.source[at:]}",
+    )
+
+
 def test_what_is_as_before_is_not_read_again() -> None:
     """A thousand functions, an edit in one of them: the others are the very same objects."""
     source = "".join(
