@@ -36,6 +36,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "lancedb": ("codebase/vectors.py",),
     "llama_cpp": ("engine/",),
     "lsprotocol": ("server/",),
+    "pyarrow": ("codebase/vectors.py",),
     "platformdirs": ("config.py",),
     "pygls": ("server/",),
     "rich": ("cli/",),
@@ -48,6 +49,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tree_sitter": ("codebase/outline.py", "codebase/live_outline.py"),
     "tree_sitter_language_pack": ("codebase/outline.py",),
     "uvicorn": ("engine/",),
+    "watchfiles": ("codebase/watching.py",),
 }
 
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "core", "misc"}
