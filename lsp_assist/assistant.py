@@ -4,9 +4,10 @@ One event loop uses it. Chats live in their store; what is read of one is as it 
 """
 
 import asyncio
+import functools
 import platform
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from lsp_assist.flows.question import Question, Selection, Workbench
 from lsp_assist.flows.speeds import Estimate, Speeds
 from lsp_assist.flows.warm import Warmed, Warmer
 from lsp_assist.llm import Message, Model, ModelFacts, Sampling, Segment, Tells
-from lsp_assist.models import open_model
+from lsp_assist.models import open_embedders, open_model
 from lsp_assist.workspace import IndexStatus, Workspace
 
 __all__ = [
@@ -103,7 +104,9 @@ class Assistant:
         warmer: Warmer | None = None,
     ) -> None:
         self.settings = settings
-        self.workspace = workspace or Workspace(settings, roots)
+        self.workspace = workspace or Workspace(
+            settings, roots, functools.partial(open_embedders, settings)
+        )
         self._model, self._route = (
             (model, "chosen by the caller") if model else open_model(settings)
         )
@@ -159,6 +162,8 @@ class Assistant:
         sent: Turn | None = None
         status: TurnStatus = "error"
         opening, model = at.opening, self._model.name
+        running = ExitStack()
+        running.enter_context(self.workspace.question())
         try:
             async with aclosing(
                 question.answer(at.bench, at.opening, at.path, at.question)
@@ -192,6 +197,7 @@ class Assistant:
             status = "done" if status == "done" else "cancelled"
             raise
         finally:
+            running.close()
             if status != "done" and recorder is not None:
                 await recorder.end(status, model)
 

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lsp_assist.codebase import ingest, ranking
+from lsp_assist.codebase.facts import Facts
 from lsp_assist.codebase.modules import Modules
 from lsp_assist.codebase.receivers import SELF, UNKNOWN
-from lsp_assist.codebase.resolve import BELIEVED, Facts, Resolver, Target, is_called_like
+from lsp_assist.codebase.resolve import BELIEVED, Resolver, Target, is_called_like
 from lsp_assist.codebase.store import StoredSymbol, Use
 from lsp_assist.codebase.symbols import CLASS_KINDS
 from lsp_assist.codebase.view import View
@@ -216,7 +217,9 @@ def _uses_of(moment: Moment, symbol: StoredSymbol) -> Iterator[tuple[str, Use, T
 def _may_mean(use: Use, symbol: StoredSymbol, owner: StoredSymbol | None) -> bool:
     """False for most of the uses of a common name, at the price of a glance."""
     if use.receiver_type == UNKNOWN:
-        return owner is not None and is_called_like(use.receiver, owner.name)
+        return symbol.kind == "method" or (
+            owner is not None and is_called_like(use.receiver, owner.name)
+        )
     if symbol.kind in ("function", "macro") and use.receiver:
         return use.receiver.split(".", 1)[0] not in SELF
     return True

@@ -12,11 +12,11 @@ import os
 import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Commit", "History", "HistoryStore", "activity", "cochanges", "read_commits"]
+__all__ = ["Commit", "History", "HistoryStore", "activity", "cochanges"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,10 +108,15 @@ class HistoryStore:
     """Owns the history of a workspace: kept in a file, read on from where it ended."""
 
     def __init__(self, root: Path, file: Path) -> None:
-        self._root = root
+        self._git = _Git(root)
         self._file = file
         self._lock = threading.Lock()
         self._history: History | None = None
+        self._failed_head: str | None = None
+
+    def stop(self) -> None:
+        """End a running refresh, which keeps what was known."""
+        self._git.stop()
 
     def known(self) -> History:
         """The history as it was seen last, perhaps by an earlier run; asks no git."""
@@ -127,24 +132,37 @@ class HistoryStore:
         """
         with self._lock:
             before = self._history or _loaded(self._file)
-            head = _head(self._root)
             self._history = before
-            if head == before.head:
+            try:
+                head = _head(self._git)
+                if head in (before.head, self._failed_head):
+                    return before
+                self._failed_head = head  # until it is read; not tried at every refresh
+                self._history = _read_on(self._git, before, head) if head else History()
+            except (OSError, subprocess.SubprocessError) as error:
+                logger.info("No history could be read: %s", type(error).__name__)
                 return before
-            self._history = _read_on(self._root, before, head) if head else History()
+            self._failed_head = None
             _save(self._file, self._history)
             return self._history
 
 
-def read_commits(root: Path, revisions: Sequence[str], limit: int = MAX_COMMITS) -> list[Commit]:
-    """Commits of a repository, the latest first, with paths relative to `root`.
+def _read_on(git: "_Git", before: History, head: str) -> History:
+    if before.head and _is_ancestor(git, before.head, head):
+        new = _commits(git, head, f"^{before.head}")
+        if len(new) < MAX_COMMITS:
+            return _ordered(head, (*new, *before.commits))
+    return _ordered(head, _commits(git, head))
+
+
+def _commits(git: "_Git", *revisions: str) -> list[Commit]:
+    """Commits of a repository, the latest first, with paths relative to the workspace.
 
     Merges are left out: what they bring is in the commits that they merge.
 
     Raises: OSError, subprocess.SubprocessError if git is missing, fails or takes too long.
     """
-    text = _git(
-        root,
+    text = git.run(
         "log",
         "--no-merges",
         "--no-renames",
@@ -152,7 +170,7 @@ def read_commits(root: Path, revisions: Sequence[str], limit: int = MAX_COMMITS)
         "--no-ext-diff",
         "--no-textconv",
         "--topo-order",
-        f"--max-count={limit}",
+        f"--max-count={MAX_COMMITS}",
         "--name-only",
         "-z",
         "--relative",
@@ -162,18 +180,6 @@ def read_commits(root: Path, revisions: Sequence[str], limit: int = MAX_COMMITS)
         ".",
     )
     return list(_parsed(text))
-
-
-def _read_on(root: Path, before: History, head: str) -> History:
-    try:
-        if before.head and _is_ancestor(root, before.head, head):
-            new = read_commits(root, [head, f"^{before.head}"])
-            if len(new) < MAX_COMMITS:
-                return _ordered(head, (*new, *before.commits))
-        return _ordered(head, read_commits(root, [head]))
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.info("No history could be read: %s", type(error).__name__)
-        return History(head, before.commits)
 
 
 def _ordered(head: str, commits: Iterable[Commit]) -> History:
@@ -192,55 +198,90 @@ def _parsed(text: str) -> Iterator[Commit]:
             yield Commit(hash_, int(time_s), kept[: MAX_COMMIT_FILES + 1])
 
 
-def _head(root: Path) -> str:
-    """The commit that is checked out; empty without one."""
+def _head(git: "_Git") -> str:
+    """The commit that is checked out; empty without one, without a repository or without git."""
     try:
-        return _git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").strip()
-    except (OSError, subprocess.SubprocessError):
+        return git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}").strip()
+    except OSError:
+        return ""
+    except subprocess.CalledProcessError as error:
+        if error.returncode < 0:
+            raise
         return ""
 
 
-def _is_ancestor(root: Path, commit: str, head: str) -> bool:
+def _is_ancestor(git: "_Git", commit: str, head: str) -> bool:
     try:
-        _git(root, "merge-base", "--is-ancestor", commit, head)
+        git.run("merge-base", "--is-ancestor", commit, head)
     except subprocess.CalledProcessError:
         return False
     return True
 
 
-def _git(root: Path, *arguments: str) -> str:
-    environment = {
+class _Git:
+    """Runs git in one folder, one command at a time, and stops it when it takes too long."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the running command; none runs afterwards."""
+        self._stopped.set()
+        if process := self._process:
+            process.kill()
+
+    def run(self, *arguments: str) -> str:
+        """What a command says.
+
+        Raises: OSError, subprocess.SubprocessError if git is missing, fails or is stopped.
+        """
+        if self._stopped.is_set():
+            raise subprocess.SubprocessError("stopped")
+        with subprocess.Popen(
+            ["git", *_SAFE, *arguments],
+            cwd=self._root,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            self._process = process
+            if self._stopped.is_set():  # by a thread that came before there was anything to kill
+                process.kill()
+            timer = threading.Timer(TIME_LIMIT_S, process.kill)
+            timer.start()
+            try:
+                return self._output(process)
+            finally:
+                timer.cancel()
+                self._process = None
+
+    def _output(self, process: "subprocess.Popen[bytes]") -> str:
+        assert process.stdout
+        output = process.stdout.read(MAX_OUTPUT_BYTES)
+        if len(output) == MAX_OUTPUT_BYTES:
+            process.kill()  # enough: what was cut off is older
+            output = output[: output.rfind(_RECORD.encode())]
+        elif process.wait() != 0:
+            raise subprocess.CalledProcessError(process.returncode, "git")
+        return output.decode("utf-8", "replace")
+
+
+def _environment() -> dict[str, str]:
+    """The user's environment, without what would have git look elsewhere or run something."""
+    kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("GIT_", "SSH_")) or key in _HARMLESS
     }
-    environment |= {
+    return kept | {
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_LAZY_FETCH": "1",
         "LC_ALL": "C",
     }
-    with subprocess.Popen(  # no shell, and the words are ours
-        ["git", *_SAFE, *arguments],  # the user's own git
-        cwd=root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        timer = threading.Timer(TIME_LIMIT_S, process.kill)
-        timer.start()
-        try:
-            assert process.stdout
-            output = process.stdout.read(MAX_OUTPUT_BYTES)
-            if len(output) == MAX_OUTPUT_BYTES:
-                process.kill()  # enough: what was cut off is older
-                output = output[: output.rfind(_RECORD.encode())]
-            elif process.wait() != 0:
-                raise subprocess.CalledProcessError(process.returncode, "git")
-        finally:
-            timer.cancel()
-    return output.decode("utf-8", "replace")
 
 
 def _decay(age_s: float) -> float:

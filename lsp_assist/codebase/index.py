@@ -21,13 +21,14 @@ from lsp_assist.codebase import (
     graph,
     history,
     ingest,
-    lexical,
     ranking,
     reading,
+    search,
     symbol_search,
 )
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.embedding import Embedding
 from lsp_assist.codebase.files import FileEntry
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.links import Links
@@ -36,26 +37,24 @@ from lsp_assist.codebase.parsers import Parsers, Unchanged
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.resolve import Target
 from lsp_assist.codebase.store import (
-    NAME_WEIGHT,
-    Candidate,
     Counts,
     FileRecord,
+    Filter,
     IndexedFile,
     Store,
     StoredSymbol,
 )
+from lsp_assist.codebase.vectors import folder_bytes
 from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
+from lsp_assist.llm import Embedder
 
 __all__ = ["FileSummary", "Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
-# Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
-CANDIDATES_PER_HIT = 6
-MIN_CANDIDATES = 200
 MAX_LIKE = 2_000
 _WORD = re.compile(r"[\w$]+")
 
@@ -125,15 +124,31 @@ class _Rules(TypedDict):
 class Index:
     """The index of one workspace folder. Any thread may call; one refresh runs at a time."""
 
-    def __init__(self, root: Path, store_path: Path, settings: IndexSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store_path: Path,
+        settings: IndexSettings,
+        embedders: Sequence[Embedder] = (),
+    ) -> None:
+        """Each embedder adds its voice to the lexical ranking, once `embed` has worked."""
         self.root = root
         self._settings = settings
+        self._store_path = store_path
         self._store = Store(store_path)
         self._rules = _Rules(
             max_file_bytes=settings.max_file_bytes,
             exclude=settings.exclude,
             user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
+        )
+        self.vectors_folder = store_path.parent / "vectors"
+        self._embedding = Embedding(
+            self.root,
+            self.vectors_folder,
+            self._store,
+            embedders,
+            settings.max_file_bytes,
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
@@ -151,8 +166,10 @@ class Index:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
         self._parsers.close()
+        self._history.stop()
         with self._refresh_lock:
             self._store.close()
+        self._embedding.close()
 
     # Keeping it fresh
 
@@ -181,6 +198,7 @@ class Index:
                 if not error.is_damaged:
                     raise
                 self._store.rebuild()
+                self._embedding.mark_all()
                 return self._refresh(report, is_over)
             finally:
                 self.progress = None
@@ -223,7 +241,7 @@ class Index:
         """
         entry = files.find(self.root, path, **self._rules)
         if entry is None:
-            self._store.remove([path])
+            self._store.remove(self._store.paths_within(path))  # it may have been a folder
         else:
             self._put([self._parsers.file(entry)])
 
@@ -238,6 +256,20 @@ class Index:
         else:
             self._overlays.mark(path, text)
 
+    def clear(self) -> None:
+        """Throw away what is indexed, vectors included; a refresh makes it anew.
+
+        Raises: IndexUnusable
+        """
+        with self._refresh_lock:
+            self._store.clear()
+        self._embedding.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """What the index takes on disk."""
+        return folder_bytes(self._store_path.parent)
+
     def problems(self) -> dict[str, str]:
         """Why there is less of a file than there could be, by path."""
         return self._store.problems()
@@ -246,35 +278,47 @@ class Index:
         """How much of what is saved is in the index."""
         return self._store.counts()
 
+    # Vectors
+
+    @property
+    def embedding(self) -> Embedding:
+        """What keeps a vector for every chunk."""
+        return self._embedding
+
+    def chunk_hashes(self) -> list[str]:
+        """What names the contents of the chunks that are saved: each should have a vector."""
+        return self._store.chunk_hashes()
+
+    def embed(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        report: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> bool:
+        """Make the vectors that are missing; False if some are left, see `Embedding.work`.
+
+        Blocking; run it on one thread, which is not one that answers questions.
+
+        Raises: IndexUnusable
+        """
+        return self._embedding.work(
+            self._overlays.fresh, lambda: self._closing.is_set() or should_stop(), report
+        )
+
     # Finding places
 
-    def search(self, query: str, limit: int) -> list[Hit]:
+    def search(self, query: str, limit: int, where: Filter = search.EVERYWHERE) -> list[Hit]:
         """The best places for a question or some names, best first; one for each symbol."""
-        query_terms = lexical.query_terms(query)
-        if not query_terms or limit < 1:
-            return []
         try:
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
         except IndexUnusable as error:
             if not error.is_damaged:
                 raise
             self.refresh()  # finds the damage too, and mends it
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
 
-    def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
-        view = self._view()
-        n_candidates = max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES)
-        chunks, corpus = view.candidates(query_terms, n_candidates)
-        terms = frozenset(query_terms)
-        spelled = lexical.spelled_names(query)
-        symbols = {path: view.symbols_of(path) for path in {c.candidate.path for c in chunks}}
-        hits = []
-        for chunk in chunks:
-            score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
-            if score > 0:
-                found = chunk.candidate
-                hits.append(self._hit(found, score, symbols[found.path], terms, spelled))
-        return ranking.best_of_each_symbol(hits)[:limit]
+    def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
+        heard = self._embedding.heard()
+        return search.search(self.root, self._view(), heard, query, limit, where)
 
     def passage(self, hit: Hit) -> Passage | None:
         """The hit's text as it stands now; None if it is gone, and then the file is read anew."""
@@ -318,7 +362,9 @@ class Index:
         if not within and not around:
             return None
         symbol = within[0] if within else around[-1]
-        hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
+        hit = search.hit_of(
+            self.root, symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, "")
+        )
         return _described(hit, ingest.language_name(path), "", start_line, symbol)
 
     def related(self, passage: Passage) -> Passage:
@@ -407,7 +453,7 @@ class Index:
             symbol = target.symbol
             lines = self._lines_of(view, symbol.path)[symbol.start_line : symbol.end_line + 1]
             at = ChunkRef(-1, symbol.start_line, symbol.end_line, "")
-            hit = self._hit_of(symbol, target.confidence, at)
+            hit = search.hit_of(self.root, symbol, target.confidence, at)
             language = ingest.language_name(symbol.path)
             if lines:
                 found.append(
@@ -507,6 +553,7 @@ class Index:
         changed = [file for file in parsed if isinstance(file, IndexedFile)]
         self._store.put(changed)
         self._store.note({f.path: f.record for f in parsed if isinstance(f, Unchanged)})
+        self._embedding.mark(file.path for file in changed)
         return sum(not file.record.hash for file in changed)
 
     def _is_hidden(self, path: str) -> bool:
@@ -521,49 +568,6 @@ class Index:
 
     def _view(self) -> View:
         return View(self._store, self._overlays.fresh())
-
-    # Ranking
-
-    def _hit(
-        self,
-        chunk: Candidate,
-        score: float,
-        symbols: Sequence[StoredSymbol],
-        query_terms: frozenset[str],
-        spelled: frozenset[str],
-    ) -> Hit:
-        """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
-        named, best = None, 0
-        for symbol in symbols:
-            if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
-                n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
-                n_named += symbol.name.lower() in spelled
-                if n_named > best:
-                    named, best = symbol, n_named
-        own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
-        found = named or own or _no_symbol(chunk)
-        score *= ranking.prior(chunk.path, found.kind)
-        if found.name.lower() in spelled:
-            score *= ranking.NAMED_BONUS
-        at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
-        hit = self._hit_of(found, score, at)
-        if ingest.is_within(found, chunk.start_line, chunk.end_line):
-            return hit
-        # A part of something larger: the place is the part.
-        return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
-
-    def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
-        return Hit(
-            self.root,
-            symbol.path,
-            symbol.start_line,
-            symbol.end_line,
-            symbol.qualified_name,
-            symbol.kind,
-            score,
-            symbol.ordinal,
-            chunk,
-        )
 
 
 def _described(hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol) -> Passage:
@@ -581,8 +585,3 @@ def _open_file(overlay: Overlay, saved_digest: str) -> FileSummary:
         is_open=True,
         is_unsaved=digest != saved_digest,
     )
-
-
-def _no_symbol(chunk: Candidate) -> StoredSymbol:
-    """What stands for a symbol where a chunk is about none."""
-    return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)

@@ -7,7 +7,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Modules"]
+__all__ = ["Modules", "n_shared"]
 
 _MAX_PACKAGE_FILES = 200
 _SCRIPT_SUFFIXES = (
@@ -61,7 +61,7 @@ class Modules:
         suffix = suffix.strip("/")
         named = self._by_name.get(posixpath.basename(suffix), ())
         found = [path for path in named if path == suffix or path.endswith("/" + suffix)]
-        return min(found, key=lambda path: (-_n_shared(path, importer), len(path)), default=None)
+        return min(found, key=lambda path: (-n_shared(path, importer), len(path)), default=None)
 
     # Languages
 
@@ -265,10 +265,10 @@ _FINDERS: dict[str, Callable[[Modules, str, str, str], Sequence[str]]] = {
 
 
 def _nearest(paths: Sequence[str], importer: str) -> str:
-    return min(paths, key=lambda path: (-_n_shared(path, importer), len(path)))
+    return min(paths, key=lambda path: (-n_shared(path, importer), len(path)))
 
 
-def _n_shared(path: str, other: str) -> int:
+def n_shared(path: str, other: str) -> int:
     """How many folders two paths have in common."""
     n = 0
     for one, two in zip(path.split("/")[:-1], other.split("/")[:-1], strict=False):

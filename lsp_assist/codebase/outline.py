@@ -291,6 +291,8 @@ def _binding(page: Page, captures: "Mapping[str, Sequence[ts.Node]]") -> Binding
     type_ = ""
     if made := captures.get("made"):
         type_ = made_type(page.text(made[0].start_byte, made[0].end_byte))
+    elif held := captures.get("value"):
+        type_ = page.text(held[0].start_byte, held[0].end_byte)
     elif written := captures.get("type"):
         type_ = written_type(page.text(written[0].start_byte, written[0].end_byte))
     name = page.text(node.start_byte, node.end_byte)

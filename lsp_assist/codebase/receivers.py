@@ -28,7 +28,7 @@ _MAX_PARTS = 8
 _MAX_STEPS = 3  # of variables that are made from variables
 _MAX_BRACKET_BYTES = 2_000
 _MAX_TYPE_CHARS = 120
-_IDENTIFIER = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$") | set(
+_IDENTIFIER = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$#") | set(
     range(0x80, 0x100)
 )
 _NO_MEMBER = b"([{,=!&"
@@ -56,7 +56,8 @@ class Binding:
     """Byte."""
     name: str
     type: str
-    """`Session()` for an instance; empty where nothing is said."""
+    """`Session()` for an instance, the name of a variable for what that is; empty where nothing is
+    said."""
     is_attribute: bool
     """Of the class around it; else local to the function around it."""
 
@@ -91,6 +92,10 @@ class Scopes:
 
     def bind(self, binding: Binding, symbol: int) -> None:
         """Note a binding within a symbol. What is bound twice has the type that was said first."""
+        type_ = binding.type
+        if type_ and not type_.endswith("()"):
+            known = self.type_of(type_, symbol)
+            type_ = "" if known == UNKNOWN else known
         if binding.is_attribute:
             symbol = self._class_around(symbol)
         elif symbol == -1 or self._symbols[symbol].kind in CLASS_KINDS:
@@ -98,7 +103,7 @@ class Scopes:
         if symbol == -1:
             return
         names = self._names.setdefault(symbol, {})
-        names[binding.name] = names.get(binding.name) or binding.type
+        names[binding.name] = names.get(binding.name) or type_
 
     def is_local(self, name: str, symbol: int) -> bool:
         """Whether the bare name is a variable of a function around it."""

@@ -5,22 +5,25 @@ Where these say that a name is foreign, it stays unresolved: a wrong edge costs 
 Knows no store and no ranking.
 """
 
+import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from lsp_assist.codebase import ingest
+from lsp_assist.codebase import ingest, ranking
 from lsp_assist.codebase.declarations import declared_type
+from lsp_assist.codebase.facts import INCLUDING, Facts, is_module, last_part, module_name
 from lsp_assist.codebase.languages import all_languages
-from lsp_assist.codebase.modules import Modules
+from lsp_assist.codebase.modules import Modules, n_shared
 from lsp_assist.codebase.receivers import SELF, UNKNOWN
 from lsp_assist.codebase.store import StoredImport, StoredSymbol, Use
-from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS
+from lsp_assist.codebase.symbols import CLASS_KINDS, FUNCTION_KINDS, VALUE_KINDS
 
-__all__ = ["BELIEVED", "Evidence", "Facts", "Resolver", "Target", "is_called_like"]
+__all__ = ["BELIEVED", "Evidence", "Resolver", "Target", "is_called_like"]
 
 BELIEVED = 0.5
-"""Targets below are guesses. Source: LOG.md, the graph against jedi."""
+"""Targets below are guesses. Source: LOG.md, 2026-11-20, the graph against jedi."""
 
 Evidence = Literal[
     "scope",  # defined around the use, or in its file
@@ -32,13 +35,15 @@ Evidence = Literal[
 ]
 
 _MAX_DEPTH = 6
-_MAX_INCLUDES = 60
+_MAX_INCLUDED = 60
 # In these, a bare name that is neither defined in the file nor imported is the language's own.
 _IMPORTS_TELL = frozenset({"python", "javascript", "typescript", "tsx", "go", "rust", "java"})
 # What these import may be an item of a module, without saying so.
 _ITEMS = frozenset({"rust", "java", "kotlin", "scala", "php"})
-_INCLUDES = frozenset({"c", "cpp"})
-_SUPER = frozenset({"super()", "super", "base", "parent"})
+_SCRIPTS = frozenset({"javascript", "typescript", "tsx"})
+_SEVERAL_WORDS = re.compile(r"[^\W_]_+[^\W_]|[a-z][A-Z]")
+_SUPER = {"csharp": "base", "php": "parent"}
+"""What other languages call `super`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +53,6 @@ class Target:
     symbol: StoredSymbol
     confidence: float
     evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """A file's symbols and imports, as names ask for them."""
-
-    path: str
-    language: str
-    separator: str
-    symbols: Sequence[StoredSymbol]
-    imports: Sequence[StoredImport]
-    top: dict[str, StoredSymbol] = field(default_factory=dict)
-    """What other files may name: not local, and no member."""
-    qualified: dict[str, StoredSymbol] = field(default_factory=dict)
-    taken: dict[str, StoredImport] = field(default_factory=dict)
-    """Imports by what they are called here."""
-
-    @classmethod
-    def of(
-        cls,
-        path: str,
-        symbols: Sequence[StoredSymbol],
-        imports: Sequence[StoredImport],
-    ) -> "Facts":
-        """The facts of a file."""
-        language = ingest.language_name(path)
-        known = all_languages().get(language)
-        facts = cls(path, language, known.separator if known else ".", symbols, imports)
-        for symbol in symbols:
-            facts.qualified.setdefault(symbol.qualified_name, symbol)
-        for symbol in symbols:
-            if _is_top(facts, symbol):
-                facts.top.setdefault(symbol.name, symbol)
-        for wanted in imports:
-            if called := _called(wanted, language):
-                facts.taken.setdefault(called, wanted)
-        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +70,7 @@ class _Thing:
 
 
 class Resolver:
-    """Resolves names over the files of one moment. Remembers what it found out."""
+    """Resolves names over the files of one moment. Remembers what it found out; any thread asks."""
 
     def __init__(
         self,
@@ -117,11 +85,17 @@ class Resolver:
         self._uses_in = uses_in
         self._chains: dict[tuple[str, int, str], _Thing | None] = {}
         self._bases: dict[tuple[str, int], tuple[StoredSymbol, ...]] = {}
-        self._guesses: dict[tuple[str, str, str], _Thing | None] = {}
+        self._guesses: dict[tuple[str, str, str], Sequence[StoredSymbol]] = {}
+        # What is being found out is unknown meanwhile: another thread must not take that for true.
+        self._lock = threading.RLock()
         self._busy: set[tuple[str, int, str]] = set()
 
     def targets(self, path: str, use: Use) -> list[Target]:
         """What a use in a file means, the likeliest first; empty for what is foreign or unclear."""
+        with self._lock:
+            return self._targets(path, use)
+
+    def _targets(self, path: str, use: Use) -> list[Target]:
         expression = use.receiver_type or use.receiver
         if not expression:
             found = self._named(path, use.ordinal, use.name, 0)
@@ -148,6 +122,11 @@ class Resolver:
         """What a bare name within a symbol means."""
         facts = self.facts_of(path)
         if symbol := self._in_scope(facts, ordinal, name):
+            # `const Layer = require("./layer")` is a variable, and what it holds is meant.
+            if symbol.kind in VALUE_KINDS and (wanted := facts.taken.get(name)):
+                held = self._imported(facts, wanted, depth + 1)
+                if held is not None:
+                    return held
             return _Thing(symbol, 0.95, "scope")
         known = all_languages().get(facts.language)
         if known and known.implicit_self and (own := self.class_around(path, ordinal)):
@@ -185,7 +164,7 @@ class Resolver:
         for file in self.modules.package_of(facts.path, facts.language):
             if symbol := self.facts_of(file).top.get(name):
                 return _Thing(symbol, 0.9, "package")
-        if facts.language in _INCLUDES:
+        if facts.language in INCLUDING:
             for file in self._included(facts.path):
                 if symbol := self.facts_of(file).top.get(name):
                     return _Thing(symbol, 0.9, "import")
@@ -200,14 +179,18 @@ class Resolver:
             wanted = replace(wanted, module=wanted.module.split(".")[0])
         files = self.imported_files(facts.path, wanted)
         if wanted.name or facts.language in _ITEMS:
-            name = _last(wanted.name or wanted.module, facts.language)
+            name = last_part(wanted.name or wanted.module, facts.language)
             # A submodule may define its own name once more; the package decides which is meant.
             is_python = facts.language == "python"
             own = self.imported_files(facts.path, replace(wanted, name="")) if is_python else files
             for file in own:
                 if found := self._exported(file, name, depth + 1):
                     return found
-            files = [file for file in files if name == "default" or _is_module(file, name)]
+            files = [file for file in files if name == "default" or is_module(file, name)]
+        elif facts.language in _SCRIPTS:  # a module that is one class or function
+            for file in files:
+                if symbol := self.facts_of(file).top.get(wanted.alias):
+                    return _Thing(symbol, 0.9, "import")
         return _Thing(None, 0.95, "import", files=tuple(files)) if files else None
 
     def _exported(self, path: str, name: str, depth: int) -> _Thing | None:
@@ -215,7 +198,7 @@ class Resolver:
         facts = self.facts_of(path)
         if name == "default":
             symbol = next((s for s in facts.symbols if " default " in s.signature[:24]), None)
-            symbol = symbol or facts.top.get(_module_name(path))
+            symbol = symbol or facts.top.get(module_name(path))
         else:
             symbol = facts.top.get(name)
         if symbol is not None:
@@ -234,7 +217,7 @@ class Resolver:
     def _included(self, path: str) -> Iterator[str]:
         """The files that a file of C includes, directly and through others, near ones first."""
         seen, queue = {path}, [path]
-        while queue and len(seen) < _MAX_INCLUDES:
+        while queue and len(seen) < _MAX_INCLUDED:
             at = queue.pop(0)
             for wanted in self.facts_of(at).imports:
                 for file in self.imported_files(at, wanted):
@@ -265,11 +248,13 @@ class Resolver:
         name = root.rstrip("()[]")
         if root in ("crate", "super") and self.facts_of(path).language == "rust":
             thing, rest = self._by_rust_path(path, expression, depth)
-        elif name in SELF or root in _SUPER:
+        elif root == "exports" and self.facts_of(path).language in _SCRIPTS:
+            thing = _Thing(None, 0.95, "scope", files=(path,))
+        elif name in SELF or self._is_super(path, root):
             own = self.class_around(path, ordinal)
             if own is None:
                 return None
-            if root in _SUPER:
+            if name not in SELF:
                 bases = self.bases(own)
                 thing = _Thing(bases[0], 0.9, "self", is_instance=True) if bases else None
             else:
@@ -283,6 +268,10 @@ class Resolver:
             name = part.rstrip("()[]")
             thing = self._used(self._member(thing, name, depth + 1), part[len(name) :], depth)
         return thing
+
+    def _is_super(self, path: str, root: str) -> bool:
+        """Whether an expression starts with the class that the one around it extends."""
+        return root in ("super", "super()") or root == _SUPER.get(self.facts_of(path).language)
 
     def _by_rust_path(
         self, path: str, expression: str, depth: int
@@ -345,7 +334,7 @@ class Resolver:
             if found := self._exported(file, name, depth + 1):
                 return found
         for file in thing.files:
-            if _module_name(file) == "__init__":
+            if module_name(file) == "__init__":
                 for inner in self.modules.files(file, "python", ".", name):
                     if inner != file:
                         return _Thing(None, 0.95, "import", files=(inner,))
@@ -378,6 +367,9 @@ class Resolver:
             symbol = facts.qualified.get(around)
             if symbol is not None and symbol.kind in CLASS_KINDS:
                 return symbol
+            if facts.language in _SCRIPTS and (symbol is None or symbol.kind in VALUE_KINDS):
+                # `app.listen = function () { this.get() }`: an object that is no class
+                return StoredSymbol(path, -1, around, around, "class", 0, 0)
             if symbol is None:  # a type of another file, whose methods are here
                 name = around.rpartition(facts.separator)[2]
                 named = [s for s in self._symbols_named(name) if s.kind in CLASS_KINDS]
@@ -388,7 +380,9 @@ class Resolver:
     def bases(self, owner: StoredSymbol) -> tuple[StoredSymbol, ...]:
         """The classes that a class extends, as far as they are of this workspace."""
         key = owner.path, owner.ordinal
-        if key not in self._bases:
+        with self._lock:
+            if key in self._bases:
+                return self._bases[key]
             self._bases[key] = ()  # a class that extends itself
             self._bases[key] = tuple(
                 target.symbol
@@ -397,7 +391,7 @@ class Resolver:
                 for target in self.targets(owner.path, use)
                 if target.symbol.kind in CLASS_KINDS and target.symbol != owner
             )
-        return self._bases[key]
+            return self._bases[key]
 
     # Guesses
 
@@ -407,7 +401,7 @@ class Resolver:
         root = parts[0].rstrip("()[]")
         if root in SELF:
             return not parts[-1].startswith("__")
-        if parts[0] in _SUPER:
+        if self._is_super(path, parts[0]):
             return False  # of a foreign class
         facts = self.facts_of(path)
         return root not in facts.taken and facts.language not in ("go", "rust")
@@ -417,16 +411,36 @@ class Resolver:
         key = ingest.family(path), use.receiver.rpartition(".")[2], use.name
         if key not in self._guesses:
             self._guesses[key] = self._called_like(*key)
-        return self._guesses[key]
+        if named := self._guesses[key]:
+            best = max(named, key=lambda symbol: n_shared(symbol.path, path))
+            return _Thing(best, 0.7, "name")
+        return self._only_method(path, use.name)
 
-    def _called_like(self, family: str, called: str, name: str) -> _Thing | None:
+    def _called_like(self, family: str, called: str, name: str) -> Sequence[StoredSymbol]:
+        found = []
         for symbol in self._symbols_named(name):
             if symbol.kind not in ("method", "field") or ingest.family(symbol.path) != family:
                 continue
             owner = self.class_around(symbol.path, symbol.ordinal)
             if owner is not None and is_called_like(called, owner.name):
-                return _Thing(symbol, 0.7, "name")
-        return None
+                found.append(symbol)
+        return found
+
+    def _only_method(self, path: str, name: str) -> _Thing | None:
+        """The only method of a name of several words, where the file names its type or sees it."""
+        if not _SEVERAL_WORDS.search(name):
+            return None  # `get`, `update`: whatever is not of this workspace has them too
+        family = ingest.family(path)
+        named = [s for s in self._symbols_named(name) if ingest.family(s.path) == family]
+        if len({symbol.qualified_name for symbol in named}) != 1 or named[0].kind != "method":
+            return None
+        owner = self.class_around(named[0].path, named[0].ordinal)
+        if owner is None or ranking.is_test(owner.path) > ranking.is_test(path):
+            return None
+        facts = self.facts_of(path)
+        is_seen = owner.path == path or owner.name in facts.taken or owner.name in facts.top
+        is_seen = is_seen or owner.path in self.modules.package_of(path, facts.language)
+        return _Thing(named[0], 0.6, "name") if is_seen else None
 
     def _only_one(self, path: str, name: str) -> _Thing | None:
         named = [
@@ -455,8 +469,8 @@ class Resolver:
             and ingest.may_refer(other.path, symbol.path)
             and not other.path.endswith((".h", ".hpp", ".hh", ".hxx"))
         ]
-        stem = _module_name(symbol.path)
-        beside = [other for other in named if _module_name(other.path) == stem]
+        stem = module_name(symbol.path)
+        beside = [other for other in named if module_name(other.path) == stem]
         for other in beside[:1] or (named if len(named) == 1 else []):
             yield Target(other, target.confidence, target.evidence)
 
@@ -464,51 +478,5 @@ class Resolver:
 def is_called_like(receiver: str, name: str) -> bool:
     """Whether a variable is called like a type: `self.http_session` like `HTTPSession`."""
     called = receiver.rpartition(".")[2].rstrip("()[]").lower().replace("_", "")
+    called = called.removeprefix("#")
     return len(called) > 2 and called == name.lower().replace("_", "")
-
-
-def _is_top(facts: Facts, symbol: StoredSymbol) -> bool:
-    if symbol.kind in ("method", "constructor", "field", "heading"):
-        return False
-    around = facts.qualified.get(symbol.qualified_name.rpartition(facts.separator)[0])
-    if around is None or around.kind in ("namespace", "module"):
-        return True
-    return symbol.kind == "constant" and facts.language in _INCLUDES
-
-
-def _called(wanted: StoredImport, language: str) -> str:
-    """The name by which a file uses what it imports; empty for `*` and for what has none."""
-    if wanted.name:
-        alias = wanted.alias.rpartition("::")[2]
-        if alias == "self":
-            return _last(wanted.module, language)
-        return "" if alias == "*" else alias
-    if wanted.alias:
-        return "" if wanted.alias == "_" else wanted.alias
-    if language == "python":
-        return wanted.module.split(".")[0]
-    if language in ("c", "cpp", "bash", "ruby", "make", "css", "cmake", "vim", "lua"):
-        return ""
-    return _last(wanted.module, language)
-
-
-def _last(module: str, language: str) -> str:
-    """The last part of a module's path. `/v2` is a version of a Go module."""
-    parts = [part for part in module.replace("::", "/").replace("\\", "/").split("/") if part]
-    if language == "go" and len(parts) > 1 and parts[-1][:1] == "v" and parts[-1][1:].isdigit():
-        parts.pop()
-    last = parts[-1] if parts else ""
-    if language in ("java", "kotlin", "scala", "csharp", "elixir"):
-        last = last.rpartition(".")[2]
-    return last.removeprefix("go-") if language == "go" else last
-
-
-def _is_module(path: str, name: str) -> bool:
-    """Whether a file is the module of this name, by itself or as the first of its folder."""
-    folder, _, file = path.rpartition("/")
-    stem = file.split(".", 1)[0]
-    return stem == name or (stem in ("__init__", "mod", "index") and _last(folder, "") == name)
-
-
-def _module_name(path: str) -> str:
-    return path.rpartition("/")[2].split(".", 1)[0]

@@ -13,13 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lsp_assist.errors import IndexUnusable
 
 __all__ = [
     "Candidate",
+    "ChunkPlace",
     "Counts",
     "FileRecord",
+    "Filter",
     "IndexedChunk",
     "IndexedFile",
     "Store",
@@ -30,8 +33,13 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4  # raise it when the schema, the outlines or the terms change
+V = TypeVar("V")
+
+SCHEMA_VERSION = 8  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
+MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
+MAX_MARKS = 500  # values in one statement
+PAGE_ROWS = 5_000
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
 _SCHEMA = """
@@ -65,6 +73,7 @@ CREATE TABLE chunks (
     n_terms INTEGER NOT NULL
 );
 CREATE INDEX chunks_by_file ON chunks (file_id);
+CREATE INDEX chunks_by_hash ON chunks (hash);
 CREATE VIRTUAL TABLE words USING fts5 (
     name, body, tokenize = "unicode61 remove_diacritics 0 tokenchars '_'"
 );
@@ -175,6 +184,34 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk is, and what its hash names."""
+
+    path: str
+    about: str
+    """Qualified name of its symbol, empty for none."""
+    start_line: int
+    end_line: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which chunks a search is about."""
+
+    path: str = ""
+    """A folder or a file; what lies in it or is it."""
+    language: str = ""
+    """As `languages/` names it."""
+
+    def passes(self, path: str, language: str) -> bool:
+        """Whether a file is one of them."""
+        folder = self.path.rstrip("/")
+        is_within = not folder or path == folder or path.startswith(f"{folder}/")
+        return is_within and self.language in ("", language)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How much is in the index."""
 
@@ -195,6 +232,7 @@ class Store:
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
         self._is_closed = False
+        self._counted: tuple[object, int, int] | None = None
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
         with self._translated():
@@ -245,6 +283,12 @@ class Store:
         """Why there is less of a file than there could be, by path."""
         return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
 
+    def paths_within(self, path: str) -> list[str]:
+        """The file itself, or the files of the folder, that were looked at."""
+        condition, values = _condition(Filter(path))
+        rows = self._read(f"SELECT path FROM files WHERE {condition or 'TRUE'}", values)  # noqa: S608  # our own words
+        return [found for (found,) in rows]
+
     def counts(self) -> Counts:
         """How much is in the index."""
         rows = self._read(
@@ -256,24 +300,81 @@ class Store:
 
     def corpus(self, query: Sequence[str]) -> tuple[int, int, Counter[str]]:
         """How many chunks, their terms in all, and how many chunks hold each term of the query."""
-        sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
-        marks = ", ".join("?" * len(query))
-        rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
-        n_chunks, n_terms = sums[0] if sums else (0, 0)
+        n_chunks, n_terms = self._totals()
+        rows = self._read(
+            f"SELECT term, doc FROM vocabulary WHERE term IN ({_marks(query)})",  # noqa: S608  # only question marks
+            query,
+        )
         return n_chunks, n_terms, Counter(dict(rows))
 
-    def search(self, query: Sequence[str], limit: int) -> list[Candidate]:
-        """The chunks that hold any of these terms, the most promising first by FTS5's BM25."""
+    def search(
+        self,
+        query: Sequence[str],
+        limit: int,
+        where: Filter | None = None,
+        frequency: Mapping[str, int] | None = None,
+    ) -> list[Candidate]:
+        """The chunks that hold any of these terms, the most promising first by FTS5's BM25.
+
+        `frequency` is as `corpus` gives it, for who has asked already. Terms in so many chunks
+        that going through them would take long do not count here; who scores the chunks sees them.
+        """
         if not query:
             return []
-        match = " OR ".join(f'"{term}"' for term in query)
-        rows = self._read(
-            "SELECT path, ordinal, start_line, end_line, chunks.hash, name, body"
-            " FROM words JOIN chunks ON chunks.id = words.rowid JOIN files ON files.id = file_id"
-            " WHERE words MATCH ? ORDER BY bm25(words, ?, 1.0) LIMIT ?",
-            (match, NAME_WEIGHT, limit),
+        match = _match(self.corpus(query)[2] if frequency is None else frequency)
+        if not match:
+            return []
+        condition, values = _condition(where or Filter())
+        among = ""
+        if condition:
+            files = "JOIN chunks ON chunks.id = found.id JOIN files ON files.id = file_id"
+            among = f"{files} WHERE {condition}"
+        ids = self._read(
+            "SELECT found.id FROM (SELECT rowid AS id, bm25(words, ?, 1.0) AS score FROM words"  # noqa: S608  # our own words
+            f" WHERE words MATCH ? LIMIT ?) AS found {among} ORDER BY score LIMIT ?",
+            (NAME_WEIGHT, match, 2 * MAX_MATCHED, *values, limit),
         )
-        return [Candidate(*row) for row in rows]
+        return self._candidates("chunks.id", [found for (found,) in ids], Filter())
+
+    def chunks_with(self, hashes: Sequence[str], where: Filter | None = None) -> list[Candidate]:
+        """The chunks with these hashes; a content that is in several places comes several times."""
+        return self._candidates("chunks.hash", hashes, where or Filter())
+
+    def hashes_where(self, where: Filter) -> set[str]:
+        """The hashes of the chunks that pass a filter."""
+        condition, values = _condition(where)
+        rows = self._read(
+            "SELECT chunks.hash FROM chunks JOIN files ON files.id = file_id"  # noqa: S608  # our own words
+            f" WHERE {condition or 'TRUE'}",
+            values,
+        )
+        return {key for (key,) in rows}
+
+    def chunk_places(self, paths: Sequence[str] | None = None) -> Iterator[ChunkPlace]:
+        """The chunks of these files, or of all, a few thousand at a time."""
+        select = (
+            "SELECT path, IFNULL(qualified_name, ''), chunks.start_line, chunks.end_line, hash_,"
+            " chunk_id FROM (SELECT id AS chunk_id, hash AS hash_, * FROM chunks WHERE {}"
+            " ORDER BY id LIMIT ?) AS chunks JOIN files ON files.id = chunks.file_id"
+            " LEFT JOIN symbols ON symbols.file_id = chunks.file_id"
+            " AND symbols.ordinal = chunks.ordinal"
+        )
+        if paths is not None:
+            for some in _slices(paths, MAX_MARKS):
+                where = f"file_id IN (SELECT id FROM files WHERE path IN ({_marks(some)}))"  # noqa: S608  # only question marks
+                rows = self._read(select.format(where), (*some, -1))
+                yield from (ChunkPlace(*row[:-1]) for row in rows)
+            return
+        last_id = -1
+        while rows := self._read(select.format("id > ?"), (last_id, PAGE_ROWS)):
+            last_id = max(row[-1] for row in rows)
+            yield from (ChunkPlace(*row[:-1]) for row in rows)
+
+    def chunk_hashes(self, paths: Sequence[str] | None = None) -> list[str]:
+        """The hashes of these files' chunks, or of all."""
+        if paths is None:
+            return [key for (key,) in self._read("SELECT DISTINCT hash FROM chunks")]
+        return [place.hash for place in self.chunk_places(paths)]
 
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""
@@ -383,6 +484,12 @@ class Store:
             for path in paths:
                 _delete(db, path)
 
+    def clear(self) -> None:
+        """Forget everything, in one transaction: who reads meanwhile sees all of it or nothing."""
+        with self._transaction() as db:
+            for table in ("words", "chunks", "uses", "imports", "symbols", "files"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
+
     def note(self, records: Mapping[str, FileRecord]) -> None:
         """Note another size or time of files whose text did not change."""
         if not records:
@@ -412,6 +519,7 @@ class Store:
                 raise _Outdated
             self._writer.execute("SELECT COUNT(*) FROM chunks").fetchone()
             self._reader = self._connect()
+            self._counted = None  # another connection counts from another number
         except BaseException:
             self._writer.close()
             raise
@@ -444,6 +552,28 @@ class Store:
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
         with self._translated(), self._read_lock:
             return [] if self._is_closed else self._reader.execute(sql, values).fetchall()
+
+    def _candidates(self, column: str, values: Sequence[object], where: Filter) -> list[Candidate]:
+        condition, wanted = _condition(where)
+        found: list[Candidate] = []
+        for some in _slices(values, MAX_MARKS):
+            rows = self._read(
+                "SELECT path, ordinal, start_line, end_line, chunks.hash, name, body FROM chunks"  # noqa: S608  # our own words
+                " JOIN words ON words.rowid = chunks.id JOIN files ON files.id = file_id"
+                f" WHERE {column} IN ({_marks(some)}) AND {condition or 'TRUE'}",
+                (*some, *wanted),
+            )
+            found += [Candidate(*row) for row in rows]
+        return found
+
+    def _totals(self) -> tuple[int, int]:
+        """How many chunks, and their terms; counted anew only when somebody wrote."""
+        with self._read_lock:
+            version = self._read("PRAGMA data_version")
+            if self._counted is None or self._counted[0] != version:
+                sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
+                self._counted = version, *(sums[0] if sums else (0, 0))
+            return self._counted[1:]
 
     def _symbols(self, where: str, values: Sequence[object]) -> list[StoredSymbol]:
         rows = self._read(f"{_SELECT_SYMBOLS} {where}", values)
@@ -535,6 +665,45 @@ def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
             "INSERT INTO words (rowid, name, body) VALUES (?, ?, ?)",
             (row_id, " ".join(chunk.name_terms), " ".join(chunk.body_terms)),
         )
+
+
+def _slices(values: Sequence[V], size: int) -> Iterator[Sequence[V]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _match(frequency: Mapping[str, int]) -> str:
+    """The rarest terms, as many as can be gone through in some ten milliseconds; at least one."""
+    ordered = sorted((n, term) for term, n in frequency.items() if n)
+    if not ordered:
+        return ""
+    n_matched, taken = 0, 0
+    for n, _ in ordered:
+        n_matched += n
+        if n_matched > MAX_MATCHED:
+            break
+        taken += 1
+    quoted = [f'"{term}"' for _, term in ordered]
+    if taken or len(quoted) == 1:
+        return " OR ".join(quoted[: max(taken, 1)])
+    # Even the rarest is everywhere: a chunk has to hold another one too.
+    return f"{quoted[0]} AND ({' OR '.join(quoted[1:])})"
+
+
+def _condition(where: Filter) -> tuple[str, list[object]]:
+    """What a filter says about a row of `files`, and its values."""
+    conditions: list[str] = []
+    values: list[object] = []
+    if folder := where.path.rstrip("/"):
+        conditions.append("(path = ? OR (path >= ? AND path < ?))")
+        values += [folder, f"{folder}/", f"{folder}0"]  # 0 comes after /
+    if where.language:
+        conditions.append("language = ?")
+        values.append(where.language)
+    return " AND ".join(conditions), values
 
 
 def _extent(symbol: StoredSymbol) -> tuple[int, int, str, str]:

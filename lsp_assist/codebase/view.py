@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lsp_assist.codebase import lexical
 from lsp_assist.codebase.overlays import CountedChunk, Overlay
-from lsp_assist.codebase.store import Store, StoredImport, StoredSymbol, Use
+from lsp_assist.codebase.store import Filter, Store, StoredImport, StoredSymbol, Use
 
 __all__ = ["View"]
 
@@ -21,15 +21,41 @@ class View:
     overlays: Mapping[str, Overlay]
 
     def candidates(
-        self, terms: Sequence[str], limit: int
+        self, terms: Sequence[str], limit: int, where: Filter
     ) -> tuple[list[CountedChunk], lexical.Corpus]:
         """Chunks that may match, all unsaved ones among them, and the corpus to score them by."""
-        unsaved = [chunk for overlay in self.overlays.values() for chunk in overlay.chunks]
-        saved = (c for c in self.store.search(terms, limit) if c.path not in self.overlays)
+        everywhere = [chunk for overlay in self.overlays.values() for chunk in overlay.chunks]
+        on_disk = self.store.corpus(terms)
         corpus = lexical.merged_corpus(
-            self.store.corpus(terms), (chunk.name + chunk.body for chunk in unsaved), terms
+            on_disk,
+            ((chunk.name.keys() | chunk.body, chunk.n_terms) for chunk in everywhere),
+            terms,
         )
-        return [*map(CountedChunk.of, saved), *unsaved], corpus
+        found = self.store.search(terms, limit, where, on_disk[2])
+        saved = (c for c in found if c.path not in self.overlays)
+        counted = (CountedChunk.for_query(chunk, terms) for chunk in saved)
+        return [*counted, *self._unsaved(where)], corpus
+
+    def chunks_with(
+        self, hashes: Sequence[str], terms: Sequence[str], where: Filter
+    ) -> list[CountedChunk]:
+        """The saved chunks with these hashes. All unsaved ones are among the candidates."""
+        found = self.store.chunks_with(hashes, where)
+        saved = (chunk for chunk in found if chunk.path not in self.overlays)
+        return [CountedChunk.for_query(chunk, terms) for chunk in saved]
+
+    def hashes(self, where: Filter) -> set[str]:
+        """The hashes of the chunks that pass a filter."""
+        unsaved = {chunk.candidate.hash for chunk in self._unsaved(where)}
+        return self.store.hashes_where(where) | unsaved
+
+    def _unsaved(self, where: Filter) -> list[CountedChunk]:
+        return [
+            chunk
+            for path, overlay in self.overlays.items()
+            if where.passes(path, overlay.file.language)
+            for chunk in overlay.chunks
+        ]
 
     def symbols_of(self, path: str) -> Sequence[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""

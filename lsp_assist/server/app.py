@@ -43,12 +43,14 @@ from lsp_assist.server.protocol import (
     CONTEXT,
     EDITS,
     EXPERIMENTAL,
+    INDEX,
     MODELS,
     SEARCH,
     STATUS,
     VERSION,
     WARM,
     Found,
+    IndexParams,
     SearchParams,
     SearchResult,
     structure,
@@ -57,13 +59,14 @@ from lsp_assist.server.protocol import (
 from lsp_assist.server.rpc import Connection, converter
 from lsp_assist.server.tasks import Tasks
 from lsp_assist.server.wire import frames
-from lsp_assist.workspace import Progress
+from lsp_assist.workspace import Filter, Progress
 
 __all__ = ["AssistServer"]
 
 logger = logging.getLogger(__name__)
 
 MAX_HITS = 200
+SHOWN_CHUNKS = 2_000  # what is embedded within a second or two needs no bar
 MAX_SYMBOLS = 200
 MAX_SAVED_BYTES = 100_000_000
 SELECTED_AFTER_S = 0.3
@@ -152,6 +155,7 @@ class AssistServer(LanguageServer):
             CANCEL: self._turns.cancel,
             APPLY_EDIT: self._apply_edit,
             EDITS: self._edits,
+            INDEX: self._change_index,
             SEARCH: self._search,
             STATUS: self._status,
             **{
@@ -243,7 +247,10 @@ class AssistServer(LanguageServer):
             self.client.tell(warning, types.MessageType.Warning)
 
     async def _watch_files(self) -> None:
-        self.assistant.workspace.watches_files = await self.client.watch_files()
+        workspace = self.assistant.workspace
+        workspace.watches_files = workspace.watches_files or await self.client.watch_files()
+        if not workspace.watches_files:
+            await workspace.watch()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -285,6 +292,27 @@ class AssistServer(LanguageServer):
                     await self.assistant.workspace.refresh(report)
                 except AssistError as error:
                     self.client.tell(str(error), types.MessageType.Error)
+        await self._show_embedding()
+
+    async def _show_embedding(self) -> None:
+        """Show how far the vectors are, if that takes long; the work does not depend on it."""
+        workspace = self.assistant.workspace
+        if not workspace.embeds:
+            return
+
+        def pause() -> None:
+            self._tasks.start(workspace.pause(True), "pausing")
+
+        with self.client.progress("Embedding", pause, "chunks") as bar:
+            beginning: asyncio.Task[None] | None = None
+
+            def report(progress: Progress) -> None:
+                nonlocal beginning
+                if beginning is None and progress.n_total - progress.n_done > SHOWN_CHUNKS:
+                    beginning = self._tasks.start(bar.begin(), "showing progress")
+                bar.report(progress.n_done, progress.n_total)
+
+            await workspace.embedded(report)
 
     def _cancel_progress(self, params: types.WorkDoneProgressCancelParams) -> None:
         self.client.cancel_progress(params.token)
@@ -305,6 +333,7 @@ class AssistServer(LanguageServer):
             except AssistError as error:
                 self.client.tell(str(error), types.MessageType.Warning)
         self._index()
+        self._tasks.start(self._watch_files(), "watching files")
 
     # Documents
 
@@ -379,7 +408,8 @@ class AssistServer(LanguageServer):
         return self._hits(asked)
 
     async def _hits(self, asked: SearchParams) -> object:
-        hits = await self.assistant.workspace.search(asked.query, asked.limit)
+        where = Filter(asked.path, asked.language)
+        hits = await self.assistant.workspace.search(asked.query, asked.limit, where)
         found = [
             Found(
                 uri=places.uri_of(self.assistant, str(hit.root), hit.path),
@@ -393,6 +423,21 @@ class AssistServer(LanguageServer):
             for hit in hits
         ]
         return unstructure(SearchResult(tuple(found)))
+
+    def _change_index(self, params: object) -> Awaitable[object]:
+        asked = structure(IndexParams, params)
+        if asked.action not in ("pause", "resume", "rebuild"):
+            raise BadInput("`action` must be pause, resume or rebuild", field="action")
+        return self._changed_index(asked.action)
+
+    async def _changed_index(self, action: str) -> object:
+        workspace = self.assistant.workspace
+        if action == "rebuild":
+            await workspace.clear()
+            self._index()
+        else:
+            await workspace.pause(action == "pause")
+        return unstructure({"indexes": await workspace.status()})
 
     async def _symbols(self, params: types.WorkspaceSymbolParams) -> list[types.SymbolInformation]:
         found = await self.assistant.workspace.symbols(params.query, MAX_SYMBOLS)

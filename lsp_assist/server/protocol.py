@@ -33,6 +33,7 @@ __all__ = [
     "FEEDBACK",
     "FORK",
     "IMPORT_CHAT",
+    "INDEX",
     "MODELS",
     "MODES",
     "RENAME_CHAT",
@@ -72,6 +73,8 @@ __all__ = [
     "Found",
     "ImportParams",
     "IndexInfo",
+    "IndexParams",
+    "IndexResult",
     "LeftOutInfo",
     "ModeInfo",
     "ModelChoiceInfo",
@@ -124,6 +127,7 @@ IMPORT_CHAT = "assist/importChat"
 MODELS = "assist/models"
 MODES = "assist/modes"
 RENAME_CHAT = "assist/renameChat"
+INDEX = "assist/index"
 SEARCH = "assist/search"
 STATUS = "assist/status"
 EVENT = "assist/event"
@@ -553,6 +557,8 @@ class SearchParams:
 
     query: Annotated[str, "a question, a name, a part of a name"]
     limit: Annotated[int, "1 to 200"] = 20
+    path: Annotated[str, "a folder or file that the places lie in, relative to its workspace"] = ""
+    language: Annotated[str, "`python`, `go`, ...: the language of the places"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,9 +628,32 @@ class IndexInfo:
     n_chunks: Annotated[int, ""]
     n_done: Annotated[int, "files that the running refresh has read; 0 when none runs"]
     n_total: Annotated[int, "of as many"]
+    embedder: Annotated[str, "what finds code by meaning; empty if nothing does"]
+    embedding: Annotated[str, '`"off"`, `"waiting"`, `"embedding"`, `"paused"` or `"ready"`']
+    n_vectors: Annotated[int, "contents of chunks that have a vector"]
+    n_waiting: Annotated[int, "chunks without one, as far as they were counted"]
+    n_bytes: Annotated[int, "what the index takes on disk"]
     problems: Annotated[
         tuple[str, ...], "files of which there is less than there could be, with the reason"
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexParams:
+    """What to do with the indexes of the workspace's folders."""
+
+    action: Annotated[
+        str,
+        "`pause` embeds no more, in any process, until `resume`; `rebuild` throws all away and"
+        " indexes anew",
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexResult:
+    """The indexes when that was done."""
+
+    indexes: Annotated[tuple[IndexInfo, ...], ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -718,6 +747,7 @@ REQUESTS: dict[str, tuple[type, type]] = {
     FEEDBACK: (FeedbackParams, Empty),
     EDITS: (EditsParams, EditInfo),
     APPLY_EDIT: (ApplyParams, Applied),
+    INDEX: (IndexParams, IndexResult),
     SEARCH: (SearchParams, SearchResult),
     STATUS: (Empty, StatusResult),
 }

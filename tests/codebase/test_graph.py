@@ -1,6 +1,8 @@
 """What names mean across files, language by language; each project is a few files of text."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,11 +37,12 @@ class Session:
     "pkg/adapters.py": """\
 class BaseAdapter:
     def close(self):
-        pass
+        parent.close()
 
 class Adapter(BaseAdapter):
-    def send(self, url):
+    def send(self, url, parent=None):
         self.close()
+        parent.close()
         return super().close()
 """,
     "pkg/models.py": """\
@@ -267,6 +270,7 @@ CALLEES = [
     ("python", PYTHON, "Session.__init__", ["Adapter"]),
     ("python", PYTHON, "Session.request", ["make"]),
     ("python", PYTHON, "Adapter.send", ["BaseAdapter.close"]),
+    ("python", PYTHON, "BaseAdapter.close", []),
     ("python", PYTHON, "pkg/api.py:get", ["Session", "Session.get"]),
     ("python", PYTHON, "pkg/api.py:text", ["make", "Model.text"]),
     ("python", PYTHON, "loop", []),
@@ -450,3 +454,22 @@ def test_files_rank_by_what_ties_them(project: Open) -> None:
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1)
     assert index.file_ranks({"missing.py": 1.0}) == ranks
+
+
+def test_several_threads_find_the_same(project: Open) -> None:
+    """Nobody takes for unknown what another one is finding out."""
+    index = project(PYTHON)
+    wanted = [symbol(index, name) for name in ("Session.get", "run", "Adapter.send")]
+    expected = [names(graph.callees(moment(index), one)) for one in wanted]
+    start = threading.Barrier(4)
+
+    def ask(n: int) -> list[list[str]]:
+        asked = moments[n]
+        start.wait()
+        return [names(graph.callees(asked, one)) for one in wanted]
+
+    for n in range(10):
+        index.overlay("new.py", f"x = {n}\n")
+        moments = [moment(index)] * 4
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(ask, range(4))) == [expected] * 4

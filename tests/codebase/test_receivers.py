@@ -95,6 +95,12 @@ def test_calling_a_path_makes_something(callee: str, expected: str) -> None:
             "class A:\n def __init__(self): self.s = Session()\n def f(self): self.s.get()\n",
             "Session()",
         ),
+        (
+            "python",
+            "class A:\n def __init__(self, s: Session): self.s = s\n def f(self): self.s.get()\n",
+            "Session()",
+        ),
+        ("typescript", "class A { #s: Session; f() { this.#s.get(); } }", "Session()"),
         ("go", "func f(s *Session) { s.get() }", "Session()"),
         ("go", "func f() { s := &Session{}; s.get() }", "Session()"),
         ("go", "func f() { s, err := NewSession(); s.get() }", "NewSession()"),

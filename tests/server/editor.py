@@ -101,7 +101,7 @@ class Editor(LanguageClient):
         assert self.messages == [], "unread messages"
         assert self.error is None
         left = [line for line in self.log if not (expected_log and expected_log in line)]
-        assert left == [], "logged"
+        assert left == [], "\n".join(["logged:", *left])
         assert all(type(i) is int and i >= FIRST_SERVER_ID for i in self.server_ids)
 
     async def drain_stderr(self) -> None:
