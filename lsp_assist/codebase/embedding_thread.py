@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from lsp_assist.codebase.index import Index
+from lsp_assist.codebase.vectors import load_library
 from lsp_assist.errors import AssistError
 from lsp_assist.llm import Embedder
 
@@ -30,6 +31,7 @@ RETRY_S = 2.0  # while another process embeds, or an embedder fails
 MAX_RETRY_S = 60.0
 BATTERY_CHUNKS = 500  # on battery, more than a few minutes' changes wait for the mains
 _BATTERY_CHECK_S = 30.0
+_CLOSE_S = 0.1  # until it is looked again whether the thread can be waited for
 _NICENESS = 5  # not the lowest: it holds Python's lock for moments, and others wait for it then
 
 
@@ -63,6 +65,7 @@ class EmbeddingThread:
         self._last_at = 0.0
         self._n_questions = 0
         self._is_closing = False
+        self._is_opening = True
         self._state: Literal["busy", "done", "stuck"] = "busy"
         self._retry_s = RETRY_S
         self._battery = (float("-inf"), False)
@@ -116,11 +119,15 @@ class EmbeddingThread:
             return self._state == "done"
 
     def close(self) -> None:
-        """End the thread; what is embedded is kept. Idempotent."""
+        """End the thread; what is embedded is kept. Idempotent.
+
+        One that still imports what it needs cannot be told; it ends by itself, or with the process.
+        """
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        self._thread.join()
+        while self._thread.is_alive() and not self._is_opening:
+            self._thread.join(_CLOSE_S)
 
     # Below: the thread.
 
@@ -128,8 +135,12 @@ class EmbeddingThread:
         _lower_priority()
         try:
             self._embedders = tuple(self._open_embedders())
+            if self._embedders:
+                load_library()
         except AssistError as error:
             logger.warning("%s Searching by words alone.", error)
+        finally:
+            self._is_opening = False
         while self._waited_for_rest():
             is_done = True
             for index in list(self._indexes):

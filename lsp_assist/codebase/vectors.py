@@ -20,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
     from numpy.typing import NDArray
 
-__all__ = ["ANN_ROWS", "Vectors", "folder_bytes"]
+__all__ = ["ANN_ROWS", "Vectors", "folder_bytes", "load_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,16 @@ _REFINE = 4
 _CACHE_BYTES = 64 << 20
 
 Nearest = list[tuple[str, float]]
+
+
+def load_library() -> None:
+    """Import what tables are kept with: a second or more, so not while somebody waits for a lock.
+
+    Without it there are no tables, which is told when one is opened.
+    """
+    with suppress(ImportError):
+        import lancedb.index
+        import lancedb.table  # noqa: F401  only to have them loaded
 
 
 class Vectors:
