@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli bench-engine clean
+.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-engine bench-editors clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,9 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow' -n 2
 
+test-editors: $(STAMP)
+	$(BIN)/python -m pytest -n auto tests/editors
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,13 +39,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine
+bench: bench-cli bench-engine bench-editors
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
 
 bench-engine: $(STAMP)
 	$(BIN)/python -m tests.bench.engine
+
+bench-editors: $(STAMP)
+	$(BIN)/python -m tests.bench.editors
 
 clean:
 	rm -rf $(VENV) build dist

@@ -58,9 +58,13 @@ class Puppet:
 
     def unread(self) -> list[str]:
         """Methods of what has arrived and was not read."""
+        return [message.get("method", "") for message in self.kept()]
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What has arrived and was not read."""
         while not self._received.empty():
             self._kept.append(self._received.get())
-        return [message.get("method", "") for message in self._kept]
+        return self._kept
 
     def answer(self, request: dict[str, Any], result: object) -> None:
         """The result of a request."""
@@ -82,12 +86,19 @@ class Puppet:
 
     def event(self, asked: dict[str, Any], kind: str, **fields: object) -> None:
         """An event of the turn that was asked."""
+        self.send_raw(self._event(asked, kind, **fields))
+
+    def delta(self, asked: dict[str, Any], text: str) -> bytes:
+        """A piece of the reply as it travels, to be sent with others at once."""
+        return self._event(asked, "delta", text=text)
+
+    def _event(self, asked: dict[str, Any], kind: str, **fields: object) -> bytes:
         turn_id = asked["params"]["turnId"]
         seq = self._n_events.get(turn_id, 0)
         self._n_events[turn_id] = seq + 1
         ids = {"chatId": asked["params"]["chatId"], "turnId": turn_id}
         params = {**ids, "seq": seq, "kind": kind, **fields}
-        self.send({"method": "assist/event", "params": params})
+        return framed({"method": "assist/event", "params": params})
 
     def say(self, asked: dict[str, Any], text: str) -> None:
         """A delta."""
@@ -95,10 +106,10 @@ class Puppet:
 
     def finish(self, asked: dict[str, Any], text: str, **fields: object) -> None:
         """The end of a turn, as event and as result."""
-        sources = fields.setdefault("sources", [])
-        self.event(asked, "usage", usage=USAGE)
-        self.event(asked, "done", sources=sources)
-        self.answer(asked, {"status": "done", "text": text, "usage": USAGE, **fields})
+        result: dict[str, object] = {"usage": USAGE, "sources": [], **fields}
+        self.event(asked, "usage", usage=result["usage"])
+        self.event(asked, "done", sources=result["sources"])
+        self.answer(asked, {"status": "done", "text": text, **result})
 
     def send(self, message: dict[str, object]) -> None:
         """Any message."""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ function! Ask(text, ...) abort
   let l:turn = lsp_assist#chat#current().turns[-1]
   call Wait({-> l:turn.status !=# 'running'})
   return l:turn
+endfunction
+function! Status(result, _error) abort
+  let g:is_indexed = get(get(get(a:result, 'indexes', []), 0, {}), 'state', '') ==# 'ready'
+endfunction
+function! Indexed() abort
+  call lsp_assist#server#request('assist/status', {}, function('Status'))
+  return get(g:, 'is_indexed', 0)
 endfunction
 function! Chat() abort
   return getbufline(bufnr('lspassist://' .. lsp_assist#chat#current().id), 1, '$')
@@ -176,7 +184,7 @@ QX
 call Wait({-> g:waiting.turns[0].status ==# 'cancelled'})
 Q! count 3
 call Wait({-> g:waiting.turns[-1].status ==# 'done'})
-let g:report.turns = map(copy(g:waiting.turns), {_, turn -> [turn.status, lsp_assist#chat#reply(turn)]})
+let g:report.turns = map(copy(g:waiting.turns), '[v:val.status, lsp_assist#chat#reply(v:val)]')
 Q hold
 call Wait({-> lsp_assist#chat#reply(g:waiting.turns[-1]) =~# 'held'})
 Q! count 1
@@ -256,18 +264,28 @@ wqall
 """)
 
     assert (workspace / "a b.py").read_text().startswith("changed\n")
-    with pytest.raises(ProcessLookupError):
-        while True:
-            os.kill(report["server"], 0)
+    deadline = time.monotonic() + 30
+    while is_running(report["server"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_places_are_found_into_the_quickfix_list(vim: Any) -> None:
     report = vim("""
 edit other.py
 let g:report.here = win_getid()
+call Wait({-> Indexed()})
 QS where is f
 call Wait({-> !empty(getqflist())})
-let g:report.found = map(getqflist(), {_, at -> [fnamemodify(bufname(at.bufnr), ':t'), at.lnum, at.text]})
+let g:report.found = map(getqflist(), '[bufname(v:val.bufnr)[-6:], v:val.lnum, v:val.text]')
 let g:report.still_here = win_getid()
 QS! where is g
 call Wait({-> !empty(getloclist(0))})

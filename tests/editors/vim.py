@@ -184,7 +184,8 @@ class Vim:
 
     def until_shown(self, text: str) -> str:
         """Wait until the text stands on the screen; the screen."""
-        return self.until(self.screen, lambda screen: text in screen, f"{text!r} on the screen")
+        shown: str = self.until(self.screen, lambda screen: text in screen, f"{text!r} shown")
+        return shown
 
     def eval(self, expression: str) -> Any:
         """The value of an expression, whatever Vim is doing."""

@@ -2,11 +2,12 @@
 " Knows no window and no buffer; window.vim is told what changed.
 
 " A chat: {id, title, model, turns: [turn], next: function or {}}
-" A turn: {id, text, mode, model, context, parts, status, step, error, usage, sources, edits, n_events}
-"   status: 'waiting' (for its chat), 'running', 'done', 'cancelled', 'error'
+" A turn: {id, text, mode, model, context, parts, status, step, error, usage, sources, edits, n_shown}
+"   status: 'running', 'done', 'cancelled', 'error'
+"   n_shown: how many of the parts are in the window; -1 while it is about to show what there is
 let s:chats = {}
 let s:last = ''
-let s:turns = {}  " id -> its chat's id
+let s:running = {}  " turn id -> the turn
 
 let s:HEX = '0123456789abcdef'
 let s:seed = srand()
@@ -52,28 +53,25 @@ endfunction
 function! lsp_assist#chat#add(id, title, turns) abort
   let l:model = get(get(s:chats, a:id, {}), 'model', get(g:, 'lsp_assist_model', ''))
   let s:chats[a:id] = {'id': a:id, 'title': a:title, 'model': l:model, 'turns': a:turns, 'next': 0, 'warm': ''}
-  for l:turn in a:turns
-    let s:turns[l:turn.id] = a:id
-  endfor
   let s:last = a:id
   return s:chats[a:id]
 endfunction
 
 function! lsp_assist#chat#remove(id) abort
   if has_key(s:chats, a:id)
-    unlet s:chats[a:id]
+    call remove(s:chats, a:id)
   endif
 endfunction
 
 " A turn that was not asked yet. `context` is that of lsp_assist#question#context().
 function! lsp_assist#chat#turn(id, text, mode, context) abort
   return {'id': a:id, 'text': a:text, 'mode': a:mode, 'model': '', 'context': a:context, 'parts': [], 'status': 'running',
-        \ 'step': '', 'error': '', 'usage': {}, 'sources': [], 'edits': [], 'n_events': 0}
+        \ 'step': '', 'error': '', 'usage': {}, 'sources': [], 'edits': [], 'n_shown': 0}
 endfunction
 
 " The turn joins its chat and runs: its events are listened for.
 function! lsp_assist#chat#begin(chat, turn) abort
-  let s:turns[a:turn.id] = a:chat.id
+  let s:running[a:turn.id] = a:turn
   let s:last = a:chat.id
   if empty(a:chat.title)
     let a:chat.title = strcharpart(empty(a:turn.text) ? join(a:turn.context.labels) : substitute(a:turn.text, '\s\+', ' ', 'g'), 0, 60)
@@ -96,35 +94,40 @@ function! lsp_assist#chat#reply(turn) abort
   return join(a:turn.parts, '')
 endfunction
 
-" An event of the server. One of a turn that ended here, or of none, is dropped.
+" An event of the server. One of a turn that ended here, or of none, is dropped. Deltas come by the
+" thousand: the window is told of the first, and asks for the others when it shows them.
 function! lsp_assist#chat#event(event) abort
-  let l:chat = get(s:chats, get(s:turns, a:event.turnId, ''), {})
-  let l:turn = empty(l:chat) ? {} : lsp_assist#chat#running(l:chat)
-  if a:event.kind ==# 'title' && has_key(s:chats, a:event.chatId)
-    let s:chats[a:event.chatId].title = get(a:event, 'title', get(a:event, 'text', ''))
-    call lsp_assist#window#status(s:chats[a:event.chatId])
-  endif
-  if get(l:turn, 'id', '') !=# a:event.turnId
-    return
-  endif
-  let l:turn.n_events += 1
-  if a:event.kind ==# 'delta'
-    if empty(l:turn.parts)
-      let l:turn.step = 'answering'
-      call lsp_assist#window#status(l:chat)
-    endif
+  let l:turn = get(s:running, a:event.turnId, {})
+  if a:event.kind ==# 'delta' && !empty(l:turn)
     call add(l:turn.parts, a:event.text)
-    call lsp_assist#window#said(l:chat, a:event.text)
-  elseif a:event.kind ==# 'step'
-    let l:turn.step = a:event.text
-    call lsp_assist#window#status(l:chat)
+    if l:turn.n_shown >= 0
+      call lsp_assist#window#said(s:chats[a:event.chatId], l:turn)
+    endif
+  elseif a:event.kind ==# 'title'
+    call s:name(get(s:chats, a:event.chatId, {}), a:event)
+  elseif !empty(l:turn)
+    call s:happened(s:chats[a:event.chatId], l:turn, a:event)
+  endif
+endfunction
+
+function! s:happened(chat, turn, event) abort
+  if a:event.kind ==# 'step'
+    let a:turn.step = a:event.text
+    call lsp_assist#window#status(a:chat)
   elseif a:event.kind ==# 'usage'
-    let l:turn.usage = a:event.usage
+    let a:turn.usage = a:event.usage
   elseif a:event.kind ==# 'edit'
-    call add(l:turn.edits, a:event)
+    call add(a:turn.edits, a:event)
   elseif a:event.kind =~# '^\%(done\|cancelled\|error\)$'
-    let l:turn.sources = get(a:event, 'sources', [])
-    call s:end(l:chat, l:turn, a:event.kind, get(get(a:event, 'error', {}), 'message', ''))
+    let a:turn.sources = get(a:event, 'sources', [])
+    call s:end(a:chat, a:turn, a:event.kind, get(get(a:event, 'error', {}), 'message', ''))
+  endif
+endfunction
+
+function! s:name(chat, event) abort
+  if !empty(a:chat)
+    let a:chat.title = a:event.title
+    call lsp_assist#window#status(a:chat)
   endif
 endfunction
 
@@ -180,6 +183,9 @@ endfunction
 
 function! s:end(chat, turn, status, error) abort
   let a:turn.status = a:status
+  if has_key(s:running, a:turn.id)
+    call remove(s:running, a:turn.id)
+  endif
   let a:turn.error = a:error
   let a:turn.step = ''
   call lsp_assist#window#ended(a:chat, a:turn)

@@ -60,11 +60,6 @@ function! lsp_assist#documents#flush() abort
   endfor
 endfunction
 
-" The version of a buffer's text at the server, 0 if it is not there.
-function! lsp_assist#documents#version(bufnr) abort
-  return get(get(s:told, a:bufnr, {}), 'version', 0)
-endfunction
-
 " The server is gone, and with it all that it was told.
 function! lsp_assist#documents#forget() abort
   call timer_stop(s:timer)

@@ -32,7 +32,7 @@ endfunction
 
 " The URI by which the server knows a buffer.
 function! lsp_assist#place#uri(bufnr) abort
-  if lsp_assist#server#transport() ==# 'vimlsp' && exists('*lsp#utils#get_buffer_uri')
+  if lsp_assist#server#transport() ==# 'vimlsp'
     return lsp#utils#get_buffer_uri(a:bufnr)
   endif
   let l:name = bufname(a:bufnr)
@@ -108,7 +108,7 @@ function! lsp_assist#place#open(path, line) abort
     endif
   endif
   if resolve(expand('%:p')) !=# resolve(a:path)
-    execute (&modified && !&hidden && len(win_findbuf(bufnr('%'))) == 1 ? 'split' : 'edit') fnameescape(a:path)
+    execute (&modified && !&hidden && len(win_findbuf(bufnr('%'))) == 1 ? 'split' : 'edit') fnameescape(fnamemodify(a:path, ':.'))
   endif
   if a:line > 0
     normal! m'

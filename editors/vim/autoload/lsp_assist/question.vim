@@ -79,9 +79,5 @@ function! s:add_selection(context, asked) abort
     return
   endif
   let a:context.selection = {'uri': lsp_assist#place#uri(a:asked.bufnr), 'range': lsp_assist#place#range(a:asked)}
-  let l:version = lsp_assist#documents#version(a:asked.bufnr)
-  if l:version > 0
-    let a:context.selection.version = l:version
-  endif
   let a:context.spec.selection = a:context.selection
 endfunction

@@ -13,7 +13,7 @@ function! s:found(window, query, result, error) abort
     call lsp_assist#notice#error(a:error.message)
     return
   elseif empty(a:result.hits)
-    call lsp_assist#notice#info('nothing was found')
+    call lsp_assist#server#request('assist/status', {}, function('s:nothing'))
     return
   endif
   let l:list = {'title': ':' .. get(g:, 'lsp_assist_prefix', 'Q') .. 'S ' .. a:query, 'items': map(copy(a:result.hits), {_, hit -> s:item(hit)})}
@@ -29,6 +29,11 @@ function! s:found(window, query, result, error) abort
     execute a:window ? 'lopen' : 'botright copen'
     call win_gotoid(l:here)
   endif
+endfunction
+
+function! s:nothing(status, _error) abort
+  let l:unfinished = filter(copy(get(a:status, 'indexes', [])), {_, index -> index.state !=# 'ready'})
+  call lsp_assist#notice#info(empty(l:unfinished) ? 'nothing was found' : 'nothing was found yet: the workspace is being indexed')
 endfunction
 
 function! s:item(hit) abort

@@ -6,10 +6,10 @@
 
 let s:SCHEME = 'lspassist://'
 let s:BAR = '▏ '
-let s:PAUSE_MS = 12
+let s:PAUSE_MS = 16
 
 let s:numbers = {}  " chat id -> buffer number
-let s:views = {}    " buffer number -> {tail, pending, timer, shown_at}
+let s:views = {}    " buffer number -> {bufnr, tail, n_lines, n_flushed, timer, shown_at}
 
 " Shows the chat in this tab page. The cursor stays where it is unless the chat is to be entered.
 function! lsp_assist#window#show(chat, is_entered) abort
@@ -84,6 +84,7 @@ function! lsp_assist#window#render(chat) abort
   let l:lines = []
   for l:turn in a:chat.turns
     call extend(l:lines, s:head(l:bufnr, l:turn, len(l:lines) + 1))
+    let l:turn.n_shown = len(l:turn.parts)
     let l:reply = split(lsp_assist#chat#reply(l:turn), "\n", 1)
     call extend(l:lines, l:reply, len(l:lines) - 1)
     call remove(l:lines, -1)
@@ -114,22 +115,22 @@ function! lsp_assist#window#begun(chat, turn) abort
   call lsp_assist#window#status(a:chat)
 endfunction
 
-" Text of the reply. Shown at once, or a moment later if the last was just shown: a flood must not
-" keep Vim from its user.
-function! lsp_assist#window#said(chat, text) abort
+" There is more of the reply. It is shown at once, or a moment later if some was just shown: a flood
+" must not keep Vim from its user.
+function! lsp_assist#window#said(chat, turn) abort
   let l:view = s:view(a:chat)
   if empty(l:view)
     return
+  elseif a:turn.n_shown == 0
+    let a:turn.step = 'answering'
+    call lsp_assist#window#status(a:chat)
   endif
-  call add(l:view.pending, a:text)
-  if l:view.timer != -1
-    return
-  endif
-  let l:since_ms = reltimefloat(reltime(l:view.shown_at)) * 1000
-  if l:since_ms >= s:PAUSE_MS
-    call s:flush(l:view)
+  if reltimefloat(reltime(l:view.shown_at)) * 1000 >= s:PAUSE_MS
+    call s:flush(l:view, a:turn)
   else
-    let l:view.timer = timer_start(s:PAUSE_MS, {-> s:flush(l:view)})
+    let l:view.n_flushed = a:turn.n_shown
+    let a:turn.n_shown = -1
+    let l:view.timer = timer_start(s:PAUSE_MS, {-> s:flush(l:view, a:turn)})
   endif
 endfunction
 
@@ -137,7 +138,7 @@ endfunction
 function! lsp_assist#window#ended(chat, turn) abort
   let l:view = s:view(a:chat)
   if !empty(l:view)
-    call s:flush(l:view)
+    call s:flush(l:view, a:turn)
     call s:put(l:view, [l:view.tail] + s:tail(l:view.bufnr, a:turn, l:view.n_lines + 1))
   endif
   call lsp_assist#window#status(a:chat)
@@ -220,13 +221,14 @@ endfunction
 " 'foldtext' of a chat.
 function! lsp_assist#window#foldtext() abort
   let l:first = substitute(getline(v:foldstart), '^' .. s:BAR, '', '')
-  return '▸ ' .. l:first .. ' '
+  return '▸ ' .. l:first .. repeat(' ', winwidth(0))
 endfunction
 
 " What a buffer is while it shows a chat.
 function! s:prepare(bufnr, chat_id) abort
   let s:numbers[a:chat_id] = a:bufnr
-  let s:views[a:bufnr] = {'bufnr': a:bufnr, 'tail': '', 'n_lines': 1, 'pending': [], 'timer': -1, 'shown_at': reltime()}
+  call timer_stop(get(get(s:views, a:bufnr, {}), 'timer', -1))
+  let s:views[a:bufnr] = {'bufnr': a:bufnr, 'tail': '', 'n_lines': 1, 'n_flushed': 0, 'timer': -1, 'shown_at': reltime()}
   call setbufvar(a:bufnr, 'lsp_assist_chat', a:chat_id)
   call setbufvar(a:bufnr, 'lsp_assist_folds', {})
   call setbufvar(a:bufnr, 'lsp_assist_turns', [])
@@ -277,17 +279,17 @@ function! s:any_chat() abort
   return -1
 endfunction
 
-" What was held back.
-function! s:flush(view) abort
+" Shows what there is of the reply.
+function! s:flush(view, turn) abort
   call timer_stop(a:view.timer)
-  let a:view.timer = -1
-  if empty(a:view.pending) || !bufloaded(a:view.bufnr)
-    return
+  let l:n_shown = a:turn.n_shown < 0 ? a:view.n_flushed : a:turn.n_shown
+  let a:turn.n_shown = len(a:turn.parts)
+  if l:n_shown < a:turn.n_shown && bufloaded(a:view.bufnr)
+    let l:lines = split(join(a:turn.parts[l:n_shown :], ''), "\n", 1)
+    let l:lines[0] = a:view.tail .. l:lines[0]
+    call s:put(a:view, l:lines)
+    let a:view.shown_at = reltime()
   endif
-  let l:lines = split(join(remove(a:view.pending, 0, -1), ''), "\n", 1)
-  let l:lines[0] = a:view.tail .. l:lines[0]
-  call s:put(a:view, l:lines)
-  let a:view.shown_at = reltime()
 endfunction
 
 " Replaces the last line by these.
@@ -307,10 +309,8 @@ endfunction
 " What stands above a reply, from line `lnum` on: the question and, folded, what was shown with it.
 " The last line is the first of the reply.
 function! s:head(bufnr, turn, lnum) abort
-  let l:lines = a:lnum > 1 ? [''] : []
-  call add(getbufvar(a:bufnr, 'lsp_assist_turns'), [a:lnum + len(l:lines), a:turn.id])
-  call add(l:lines, '# You' .. (empty(a:turn.mode) ? '' : ' /' .. a:turn.mode))
-  call add(l:lines, '')
+  call add(getbufvar(a:bufnr, 'lsp_assist_turns'), [a:lnum, a:turn.id])
+  let l:lines = ['# You' .. (empty(a:turn.mode) ? '' : ' /' .. a:turn.mode), '']
   if !empty(a:turn.context.labels)
     let l:shown = [s:BAR .. join(a:turn.context.labels, ', ')] + map(copy(a:turn.context.excerpt), {_, line -> s:BAR .. '  ' .. line})
     call s:fold(a:bufnr, a:lnum + len(l:lines), len(l:shown))

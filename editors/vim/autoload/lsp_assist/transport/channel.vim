@@ -19,7 +19,7 @@ function! lsp_assist#transport#channel#open(command, params, handlers) abort
         \ 'out_mode': 'lsp',
         \ 'err_mode': 'nl',
         \ 'noblock': 1,
-        \ 'out_cb': {_, message -> s:received(l:link, message)},
+        \ 'out_cb': function('s:received', [l:link]),
         \ 'err_cb': {_, line -> a:handlers.log(line)},
         \ 'exit_cb': {_, code -> s:ended(l:link, code)},
         \ })
@@ -67,15 +67,19 @@ function! s:initialized(link, result, error) abort
   call a:link.handlers.ready(a:result)
 endfunction
 
-function! s:received(link, message) abort
-  if !has_key(a:message, 'method')
+" Thousands of these may come in a second: what is on their way is short.
+function! s:received(link, _channel, message) abort
+  if !has_key(a:message, 'id')
+    try
+      call a:link.handlers.message(a:message.method, a:message.params)
+    catch
+      call s:failed(a:link)
+    endtry
+    return
+  elseif !has_key(a:message, 'method')
     return
   endif
   let l:params = get(a:message, 'params', {})
-  if !has_key(a:message, 'id')
-    call s:guarded(a:link, a:link.handlers.message, [a:message.method, l:params])
-    return
-  endif
   let l:answer = {'jsonrpc': '2.0', 'id': a:message.id}
   try
     let l:answer.result = a:link.handlers.request(a:message.method, l:params)
@@ -87,17 +91,21 @@ function! s:received(link, message) abort
   call ch_sendraw(a:link.channel, 'Content-Length: ' .. len(l:body) .. "\r\n\r\n" .. l:body)
 endfunction
 
-" An error in a callback is told once: Vim would repeat it for every message.
 function! s:guarded(link, Callback, arguments) abort
   try
     call call(a:Callback, a:arguments)
   catch
-    let a:link.n_faults += 1
-    call a:link.handlers.log('in the plugin: ' .. v:exception .. ' at ' .. v:throwpoint)
-    if a:link.n_faults == 1
-      call lsp_assist#notice#error('an error in the plugin: ' .. v:exception)
-    endif
+    call s:failed(a:link)
   endtry
+endfunction
+
+" An error in a callback is told once: Vim would repeat it for every message.
+function! s:failed(link) abort
+  let a:link.n_faults += 1
+  call a:link.handlers.log('in the plugin: ' .. v:exception .. ' at ' .. v:throwpoint)
+  if a:link.n_faults == 1
+    call lsp_assist#notice#error('an error in the plugin: ' .. v:exception)
+  endif
 endfunction
 
 function! s:ended(link, code) abort
