@@ -56,7 +56,7 @@ function! s:warmed(chat_id, is_silent, result, error) abort
     call lsp_assist#notice#error('not warmed: ' .. a:error.message)
   else
     call lsp_assist#notice#info(printf('warm: %d tokens, %d of them already were, in %d ms',
-          \ get(a:result, 'tokens'), get(a:result, 'cached'), float2nr(get(a:result, 'ms') + 0.0)))
+          \ a:result.tokens, a:result.cached, float2nr(a:result.ms + 0.0)) .. (has_key(a:result, 'reason') ? '; ' .. a:result.reason : ''))
   endif
 endfunction
 
