@@ -54,6 +54,8 @@ function! s:warmed(chat_id, is_silent, result, error) abort
     return
   elseif !empty(a:error)
     call lsp_assist#notice#error('not warmed: ' .. a:error.message)
+  elseif a:result.tokens == 0
+    call lsp_assist#notice#info('nothing is warm' .. (has_key(a:result, 'reason') ? ': ' .. a:result.reason : ''))
   else
     call lsp_assist#notice#info(printf('warm: %d tokens, %d of them already were, in %d ms',
           \ a:result.tokens, a:result.cached, float2nr(a:result.ms + 0.0)) .. (has_key(a:result, 'reason') ? '; ' .. a:result.reason : ''))
