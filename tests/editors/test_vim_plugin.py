@@ -157,6 +157,22 @@ def test_keys_of_the_chat_window(session: Session, workspace: Path) -> None:
     session.vim.until_true("winnr('$') == 1 && expand('%') ==# 'a b.py'")
 
 
+def test_a_question_of_several_lines_is_typed_in_a_window(session: Session) -> None:
+    """It is warmed as well, for the chat that it was opened from; the code window is left alone."""
+    first = session.answered("one", "first")
+    session.vim.keys("C-w", "j")
+    session.vim.type("o-f why\nis it")
+    while (warmed := session.puppet.next("assist/warm"))["params"]["text"] != "why\nis it":
+        pass
+    session.vim.keys("Escape", "Enter")
+    asked = session.puppet.next("assist/ask")
+
+    assert asked["params"] == warmed["params"]
+    assert asked["params"]["chatId"] == first["params"]["chatId"]
+    assert asked["params"]["context"]["files"]
+    session.vim.until_true("&filetype ==# 'lspassist' && winnr('$') == 2")
+
+
 def test_a_chat_is_forked_at_the_turn_at_the_cursor(session: Session) -> None:
     first = session.answered("one", "first")
     session.answered("two", "second")
