@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-engine bench-editors clean
+.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-engine bench-index \
+	bench-retrieval bench-editors clean
 
 setup: $(STAMP)
 
@@ -39,13 +40,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-editors
+bench: bench-cli bench-engine bench-index bench-retrieval bench-editors
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
 
 bench-engine: $(STAMP)
 	$(BIN)/python -m tests.bench.engine
+
+# Compares with universal-ctags, which must be there.
+bench-index: $(STAMP)
+	$(BIN)/python -m tests.bench.index
+
+bench-retrieval: $(STAMP)
+	$(BIN)/python -m tests.bench.retrieval
 
 bench-editors: $(STAMP)
 	$(BIN)/python -m tests.bench.editors

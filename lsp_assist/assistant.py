@@ -4,9 +4,10 @@ One event loop uses it, and chats and tasks are touched on it only.
 """
 
 import asyncio
+import functools
 import platform
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lsp_assist.errors import BadInput
 from lsp_assist.flows import Asked, Done, Event, Opened, Step, Text, question
 from lsp_assist.flows.question import Question, Selection
 from lsp_assist.llm import Message, Model, Sampling, Segment
-from lsp_assist.models import open_model
+from lsp_assist.models import open_embedders, open_model
 from lsp_assist.workspace import IndexStatus, Workspace
 
 __all__ = ["Assistant", "ModelStatus", "Question", "Selection", "Status"]
@@ -61,7 +62,9 @@ class Assistant:
         workspace: Workspace | None = None,
     ) -> None:
         self.settings = settings
-        self.workspace = workspace or Workspace(settings, roots)
+        self.workspace = workspace or Workspace(
+            settings, roots, functools.partial(open_embedders, settings)
+        )
         self._model, self._route = (
             (model, "chosen by the caller") if model else open_model(settings)
         )
@@ -102,6 +105,8 @@ class Assistant:
         status: TurnStatus = "error"
         if note := await self.workspace.freshness():
             yield Step(note)
+        running = ExitStack()
+        running.enter_context(self.workspace.question())
         try:
             answer = question.answer(self._workbench(), chat.opening, path, asked)
             async with aclosing(answer) as events:
@@ -122,6 +127,7 @@ class Assistant:
             status = "cancelled"
             raise
         finally:
+            running.close()
             if status != "done":
                 self._keep(asked, parent_id, message, parts, status)
 

@@ -85,6 +85,12 @@ class IndexSettings:
     max_files: int = 100_000
     exclude: tuple[str, ...] = ()
     """Patterns as in .gitignore, in addition to the workspace's own ignore files."""
+    embedder: str = "static"
+    """What turns code into vectors beside the search by words: `static` comes with the package,
+    `none` leaves it at words; or name a model or folder of sentence-transformers, or
+    `openai:<model>` at `embedder_url`."""
+    embedder_url: str = ""
+    """An OpenAI-compatible server on this machine, for `embedder = "openai:<model>"`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Opening the model that answers: which one the settings name, and how it is reached.
+"""Opening what the settings name: the model that answers, and the embedder that finds by meaning.
 
 Knows backends by name only; each is imported when it is used.
 """
@@ -6,13 +6,14 @@ Knows backends by name only; each is imported when it is used.
 import asyncio
 import contextlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from lsp_assist.config import Settings
 from lsp_assist.errors import SettingError
-from lsp_assist.llm import Model
+from lsp_assist.llm import Embedder, Model
 
-__all__ = ["engine_model", "open_model"]
+__all__ = ["engine_model", "open_embedders", "open_model"]
 
 ENGINE_SILENCE_S = 60.0  # it says every few seconds that it lives
 
@@ -31,6 +32,17 @@ def open_model(settings: Settings) -> tuple[Model, str]:
 
         return ExtractiveModel(remedy), "no model is configured"
     return engine_model(settings.model.path, settings), "the configured model file"
+
+
+def open_embedders(settings: Settings) -> Sequence[Embedder]:
+    """The embedders that the settings name: one, or none. Imports what they need: use a thread.
+
+    Raises: SettingError, ModelError
+    """
+    from lsp_assist.backends.embedders import open_embedder
+
+    embedder = open_embedder(settings.index)
+    return () if embedder is None else (embedder,)
 
 
 def _served_model(url: str, name: str) -> Model:

@@ -4,29 +4,41 @@ One event loop uses it; indexes work on threads behind it. Knows no question, no
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from threading import Event as ThreadEvent
 from typing import ParamSpec, TypeVar
 
 from lsp_assist.codebase.documents import DocumentStore
+from lsp_assist.codebase.embedding_thread import EmbeddingProgress, EmbeddingThread
+from lsp_assist.codebase.ignore_files import GIT_IGNORE, OWN_IGNORE
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
+from lsp_assist.codebase.search import EVERYWHERE, Filter
+from lsp_assist.codebase.store import StoredSymbol
+from lsp_assist.codebase.watching import Watcher
 from lsp_assist.config import Settings
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
+from lsp_assist.llm import Embedder
 
-__all__ = ["Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
+__all__ = ["Filter", "Hit", "IndexStatus", "Progress", "Refreshed", "Workspace"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
+MANY_FILES = 100  # changed at once, as by a branch switch: one look at the disk finds them sooner
+CATCH_UP_S = 1.0  # that a question waits for such a look
+PULL_AFTER_S = 0.5  # of rest, changed files are read though nobody asks, to be embedded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +58,17 @@ class IndexStatus:
     n_done: int
     n_total: int
     """Of the running refresh, in files; 0 when none runs."""
+    embedder: str
+    """What makes the vectors; empty without one."""
+    embedding: str
+    """"off", "waiting" for its turn or another process, "embedding", "paused" or "ready"."""
+    n_vectors: int
+    n_waiting: int
+    """Chunks without a vector, as far as they were counted."""
+    n_bytes: int
+    """What the index takes on disk, vectors included."""
+    problems: tuple[str, ...] = ()
+    """Files of which there is less than there could be, each with the reason."""
 
 
 class Workspace:
@@ -54,11 +77,23 @@ class Workspace:
     Made on any thread, used on one event loop. `start` before anything else, `close` at the end.
     """
 
-    def __init__(self, settings: Settings, roots: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roots: Sequence[Path],
+        open_embedders: Callable[[], Sequence[Embedder]] | None = None,
+    ) -> None:
+        """With embedders, places are found by what they mean too. A thread opens them."""
         self.settings = settings
         self.documents = DocumentStore()
         self.watches_files = False
         """True if somebody calls `file_changed`; else questions look for changes by themselves."""
+        self._watcher: Watcher | None = None
+        self._pulling: asyncio.TimerHandle | None = None
+        self._pulls: set[asyncio.Task[str]] = set()
+        self._must_look_again = False
+        self.embeds = open_embedders is not None
+        """Set it to False before `start` to have no vectors made, and none used."""
         self._roots = [_checked_root(root) for root in roots]
         self._indexes: dict[Path, Index] = {}
         self._opening = asyncio.Lock()
@@ -70,6 +105,9 @@ class Workspace:
         self._reporters: list[Callable[[Progress], None]] = []
         self._n_waiting = 0
         self._stop = ThreadEvent()
+        self._open_embedders = open_embedders
+        self._embedding: EmbeddingThread | None = None
+        self._embedding_reporters: list[Callable[[Progress], None]] = []
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="workspace")
 
     async def start(self) -> None:
@@ -77,11 +115,27 @@ class Workspace:
 
         Raises: IndexUnusable
         """
+        if self.embeds and self._open_embedders is not None and self._embedding is None:
+            loop = asyncio.get_running_loop()
+
+            def report(progress: EmbeddingProgress) -> None:
+                loop.call_soon_threadsafe(self._report_embedding, progress)
+
+            self._embedding = EmbeddingThread(self._open_embedders, report)
         await self._open_indexes()
 
     async def close(self) -> None:
         """Stop what runs and keep what was indexed. Idempotent."""
         self._stop.set()
+        if self._pulling is not None:
+            self._pulling.cancel()
+        await asyncio.gather(*self._pulls, return_exceptions=True)
+        if self._watcher is not None:
+            await self._on_thread(self._watcher.close)
+            self._watcher = None
+        if self._embedding is not None:
+            await self._on_thread(self._embedding.close)
+            self._embedding = None
         if self._refreshing is not None:
             await asyncio.gather(self._refreshing, return_exceptions=True)
         for index in self._indexes.values():
@@ -114,6 +168,8 @@ class Workspace:
         self._ready.discard(root)
         index = self._indexes.pop(root, None)
         if index is not None:
+            if self._embedding is not None:
+                self._embedding.remove(index)
             self._threads.submit(index.close)
 
     def document_changed(self, uri: str) -> None:
@@ -127,10 +183,34 @@ class Workspace:
         elif document.path is not None:
             self._overlaid[uri] = document.path
             self._overlay(document.path, document.text.content)
+        self._wake()
 
     def file_changed(self, path: Path) -> None:
         """Note that a file was made, changed or deleted. Returns at once; a question reads it."""
         self._changed_files.add(path)
+        if self._embedding is not None:
+            self._pull_soon()
+
+    async def watch(self) -> bool:
+        """Watch the folders, where nobody else tells what changes; False if that cannot be done."""
+        loop = asyncio.get_running_loop()
+
+        def note(paths: Collection[Path]) -> None:
+            for path in paths:
+                self.file_changed(path)
+
+        def tell(paths: Collection[Path]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(note, paths)
+
+        before, self._watcher = self._watcher, Watcher(self._roots, tell)
+        if before is not None:
+            await self._on_thread(before.close)
+        watcher = self._watcher
+        begins = await self._on_thread(watcher.begins)
+        if begins and watcher is self._watcher:
+            self._look()  # at what changed before
+        return begins
 
     async def refresh(self, report: Callable[[Progress], None] | None = None) -> Refreshed:
         """Bring all indexes up to date with the files on disk; calls while one runs share it.
@@ -141,8 +221,9 @@ class Workspace:
         Raises: IndexUnusable
         """
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh())
+            self._look()
         task = self._refreshing
+        assert task is not None
         if report is not None:
             self._reporters.append(report)
         self._n_waiting += 1
@@ -162,14 +243,21 @@ class Workspace:
         """Read what was marked, and say what a question is answered without; empty if nothing."""
         await self._open_indexes()
         changed, self._changed_files = self._changed_files, set()
-        for path in changed:
-            if place := self._place(path):
-                await self._on_thread(place[0].refresh_file, place[1])
+        if len(changed) > MANY_FILES or any(map(_concerns_others, changed)):
+            self._look()
+            assert self._refreshing is not None
+            await asyncio.wait({self._refreshing}, timeout=CATCH_UP_S)
+        else:
+            for path in changed:
+                if place := self._place(path):
+                    await self._on_thread(place[0].refresh_file, place[1])
+        if changed:
+            self._wake()
         running = self._refreshing is not None and not self._refreshing.done()
+        is_watching = self._watcher is not None and self._watcher.is_watching
         age_s = time.monotonic() - self._refreshed_at
-        if not running and not self.watches_files and age_s > LOOK_AGAIN_S:
-            self._refreshing = asyncio.create_task(self._refresh())
-            self._refreshing.add_done_callback(_log_failure)
+        if not (running or self.watches_files or is_watching) and age_s > LOOK_AGAIN_S:
+            self._look()
         if not self._roots:
             return "No folder is open; answering from what is selected"
         if self._ready.issuperset(self._roots):
@@ -178,15 +266,73 @@ class Workspace:
         percent = 100 * sum(p.n_done for p in done) // max(1, sum(p.n_total for p in done))
         return f"The index is {percent} % done; answering from what is there"
 
+    # Vectors
+
+    @contextmanager
+    def question(self) -> Iterator[None]:
+        """While this is held a question runs, and the background gives way to it."""
+        thread = self._embedding
+        if thread is None:
+            yield
+            return
+        thread.question_began()
+        try:
+            yield
+        finally:
+            thread.question_ended()
+
+    async def embedded(self, report: Callable[[Progress], None] | None = None) -> bool:
+        """Wait until every chunk has its vector; False if some lack one all the same.
+
+        `report` is called on the loop. Who stops waiting does not stop the work.
+        """
+        if self._embedding is None:
+            return True
+        stop = ThreadEvent()
+        if report is not None:
+            self._embedding_reporters.append(report)
+        try:
+            return await self._on_thread(self._embedding.wait, stop.is_set)
+        finally:
+            stop.set()
+            if report is not None:
+                self._embedding_reporters.remove(report)
+
+    async def pause(self, is_paused: bool) -> None:
+        """Stop making vectors for these folders, in all processes, or go on with it.
+
+        Raises: IndexUnusable
+        """
+        for index in list(self._indexes.values()):
+            await self._on_thread(index.embedding.pause, is_paused)
+        self._wake()
+
+    async def clear(self) -> None:
+        """Throw away what is indexed; the next refresh makes it anew.
+
+        Raises: IndexUnusable
+        """
+        for index in list(self._indexes.values()):
+            await self._on_thread(index.clear)
+        self._ready.clear()
+
     # Finding places
 
-    async def search(self, query: str, limit: int = 20) -> list[Hit]:
+    async def search(self, query: str, limit: int = 20, where: Filter = EVERYWHERE) -> list[Hit]:
         """The best places for a question or a name, best first.
 
         Raises: IndexUnusable
         """
         await self.freshness()
-        return await self._on_thread(self._search, query, limit)
+        return await self._on_thread(self._search, query, limit, where)
+
+    async def symbols(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        """The symbols whose names fit what was typed, with their folders; the best of each first.
+
+        Raises: IndexUnusable
+        """
+        await self.freshness()
+        return await self._on_thread(self._symbols_like, query, limit)
 
     async def find(self, query: str, limit: int) -> list[Passage]:
         """The best places for a query, best first, with their text as it stands now."""
@@ -217,12 +363,46 @@ class Workspace:
                     await self._on_thread(index.close)
                     continue
                 self._indexes[root] = index
+                if self._embedding is not None:
+                    self._embedding.add(index)
                 if n_files:
                     self._ready.add(root)
                 for open_path in self._overlaid.values():
                     document = self.documents.by_path(open_path)
                     if document is not None:
                         self._overlay(open_path, document.text.content)
+
+    def _look(self) -> None:
+        """Look at the disk in the background; once more if a look is under way, never two."""
+        if self._refreshing is not None and not self._refreshing.done():
+            self._must_look_again = True
+            return
+        self._refreshing = asyncio.create_task(self._refresh())
+        self._refreshing.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[Refreshed]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("The index could not be refreshed: %s", error)
+        if self._must_look_again and not self._stop.is_set():
+            self._must_look_again = False
+            self._look()
+
+    def _pull_soon(self) -> None:
+        """Read what was marked after a rest, so that its vectors are there when somebody asks."""
+
+        def pull() -> None:
+            task = asyncio.create_task(self.freshness())
+            self._pulls.add(task)
+            task.add_done_callback(self._pulled)
+
+        if self._pulling is not None:
+            self._pulling.cancel()
+        self._pulling = asyncio.get_running_loop().call_later(PULL_AFTER_S, pull)
+
+    def _pulled(self, task: asyncio.Task[str]) -> None:
+        self._pulls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("Changed files could not be read: %s", error)
 
     async def _refresh(self) -> Refreshed:
         loop = asyncio.get_running_loop()
@@ -253,6 +433,8 @@ class Workspace:
                 raise
             if results[-1].is_complete and root in self._roots:
                 self._ready.add(root)
+            if results[-1].n_changed:
+                self._wake()
         self._refreshed_at = time.monotonic()
         return Refreshed(
             n_files=sum(r.n_files for r in results),
@@ -264,16 +446,32 @@ class Workspace:
 
     def _passages(self, query: str, limit: int) -> list[Passage]:
         indexes = dict(self._indexes)
-        hits = (hit for hit in self._search(query, limit) if hit.root in indexes)
+        hits = (hit for hit in self._search(query, limit, EVERYWHERE) if hit.root in indexes)
         passages = (indexes[hit.root].passage(hit) for hit in hits)
         return [passage for passage in passages if passage is not None]
 
-    def _search(self, query: str, limit: int) -> list[Hit]:
-        hits = [hit for index in list(self._indexes.values()) for hit in index.search(query, limit)]
+    def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
+        indexes = list(self._indexes.values())
+        hits = [hit for index in indexes for hit in index.search(query, limit, where)]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def _symbols_like(self, query: str, limit: int) -> list[tuple[Path, StoredSymbol]]:
+        found = [
+            [(root, symbol) for symbol in index.symbols_like(query, limit)]
+            for root, index in list(self._indexes.items())
+        ]
+        in_turn = chain.from_iterable(zip_longest(*found))
+        return [one for one in in_turn if one is not None][:limit]
 
     def _index_status(self, root: Path, index: Index) -> IndexStatus:
         counts, progress = index.counts(), index.progress
+        states = index.embedding.states()
+        n_waiting = sum(state.n_waiting for state in states)
+        embedding = "off" if not states else "ready"
+        if index.embedding.is_paused:
+            embedding = "paused"
+        elif n_waiting or not all(state.is_ready for state in states):
+            embedding = "embedding" if n_waiting else "waiting"
         return IndexStatus(
             root=str(root),
             state="indexing" if progress else "ready" if root in self._ready else "new",
@@ -283,7 +481,22 @@ class Workspace:
             n_chunks=counts.n_chunks,
             n_done=progress.n_done if progress else 0,
             n_total=progress.n_total if progress else 0,
+            embedder=", ".join(state.embedder for state in states),
+            embedding=embedding,
+            n_vectors=sum(state.n_vectors for state in states),
+            n_waiting=n_waiting,
+            n_bytes=index.n_bytes,
+            problems=tuple(f"{path}: {problem}" for path, problem in index.problems().items()),
         )
+
+    def _report_embedding(self, progress: EmbeddingProgress) -> None:
+        told = Progress(progress.n_done, progress.n_total, "")
+        for reporter in list(self._embedding_reporters):
+            reporter(told)
+
+    def _wake(self) -> None:
+        if self._embedding is not None:
+            self._embedding.wake()
 
     def _overlay(self, path: Path, text: str | None) -> None:
         if place := self._place(path):
@@ -324,7 +537,6 @@ def _folder_name(root: Path) -> str:
     return f"{root.name[:40]}-{digest}"
 
 
-def _log_failure(task: asyncio.Task[Refreshed]) -> None:
-    """A refresh in nobody's name still tells the log why it failed."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("The index could not be refreshed: %s", error)
+def _concerns_others(path: Path) -> bool:
+    """Whether a change says something about other files too: a folder, or an ignore file."""
+    return path.name in (GIT_IGNORE, OWN_IGNORE) or path.is_dir()

@@ -24,7 +24,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     home = tmp_path / "assist-home"
     monkeypatch.setenv("LSP_ASSIST_HOME", str(home))
     for section in ("MODEL", "ENGINE", "INDEX", "LOG"):
-        for name in ("PATH", "N_CTX", "MAX_TOKENS", "EXCLUDE", "LEVEL", "FILE"):
+        for name in ("PATH", "N_CTX", "MAX_TOKENS", "EXCLUDE", "EMBEDDER", "LEVEL", "FILE"):
             monkeypatch.delenv(f"LSP_ASSIST_{section}_{name}", raising=False)
     yield
     places = Places.of_user({"LSP_ASSIST_HOME": str(home)})

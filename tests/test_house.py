@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lsp_assist"
 # neighbours and never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("llm",),
+    ("llm", "words"),
     ("config",),
     ("engine", "codebase", "backends", "chat", "memory", "micro"),
     ("context",),
@@ -36,16 +36,20 @@ HOMES: dict[str, tuple[str, ...]] = {
     "lancedb": ("codebase/vectors.py",),
     "llama_cpp": ("engine/",),
     "lsprotocol": ("server/",),
+    "pyarrow": ("codebase/vectors.py",),
     "platformdirs": ("config.py",),
     "pygls": ("server/",),
     "rich": ("cli/",),
     "starlette": ("engine/",),
     "sqlite3": ("chat/store.py", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
-    "torch": ("micro/",),
-    "tree_sitter": ("codebase/outline.py",),
+    # Where it is loaded into a process of its own, or by a command that trains.
+    "sentence_transformers": ("backends/embedders/_transformer_worker.py",),
+    "torch": ("micro/static_embedding.py",),
+    "tree_sitter": ("codebase/outline.py", "codebase/live_outline.py"),
     "tree_sitter_language_pack": ("codebase/outline.py",),
     "uvicorn": ("engine/",),
+    "watchfiles": ("codebase/watching.py",),
 }
 
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "core", "misc"}

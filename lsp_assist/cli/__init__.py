@@ -13,6 +13,7 @@ _COMMANDS = {
     "doctor": "Show what is installed and configured, and what is wrong with it.",
     "engine": "Run the local model's engine, show its state, or stop it.",
     "index": "Index a folder, or show what is in its index.",
+    "micro": "Train the small models that come with the package.",
     "search": "Find the places that match a question or a name.",
     "serve": "Serve an editor over LSP.",
 }

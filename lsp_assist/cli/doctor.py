@@ -21,7 +21,14 @@ from lsp_assist.errors import AssistError
 __all__ = ["command"]
 
 LOW_DISK_BYTES = 500_000_000
-_LIBRARIES = ("pygls", "lsprotocol", "tree-sitter", "tree-sitter-language-pack", "llama-cpp-python")
+_LIBRARIES = (
+    "pygls",
+    "lsprotocol",
+    "lancedb",
+    "tree-sitter",
+    "tree-sitter-language-pack",
+    "llama-cpp-python",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ def _engine(settings: Settings) -> Finding:
 
 async def _index(settings: Settings, folder: Path) -> list[Finding]:
     try:
-        async with terminal.assistant(settings, folder, refresh=False) as assistant:
+        async with terminal.assistant(settings, folder, refresh=False, embeds=False) as assistant:
             status = await assistant.status()
     except AssistError as error:
         return [Finding("index", "problem", str(error))]
@@ -137,8 +144,14 @@ async def _index(settings: Settings, folder: Path) -> list[Finding]:
     if found.state == "new":
         text = f"{found.root} is not indexed yet; the first question or `lsp-assist index` does it."
         return [Finding("index", "note", text)]
-    text = f"{found.root}: {found.n_files:,} files, {found.n_symbols:,} symbols"
-    return [Finding("index", "ok", text)]
+    size = f"{found.n_bytes / 1e6:,.1f} MB"
+    text = f"{found.root}: {found.n_files:,} files, {found.n_symbols:,} symbols, {size}"
+    findings = [Finding("index", "ok", text)]
+    if found.embedder:
+        text = f"{found.embedder}: {found.n_vectors:,} chunks, {found.n_waiting:,} waiting"
+        state: Literal["ok", "note"] = "note" if found.embedding == "paused" else "ok"
+        findings.append(Finding("vectors", state, f"{text}, {found.embedding}"))
+    return findings
 
 
 def _print(findings: list[Finding]) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "assistant",
     "camel_case",
     "clean",
+    "embedded",
     "fail",
     "folder_option",
     "link",
@@ -98,10 +99,11 @@ def settings_for(folder: Path | None, **model: object) -> Settings:
 
 @asynccontextmanager
 async def assistant(
-    settings: Settings, folder: Path, *, refresh: bool = True
+    settings: Settings, folder: Path, *, refresh: bool = True, embeds: bool = True
 ) -> AsyncGenerator[Assistant, None]:
     """An assistant for one folder, its index brought up to date unless told otherwise."""
     made = Assistant(settings, [folder])
+    made.workspace.embeds &= embeds
     made.workspace.watches_files = (
         True  # nothing changes behind a command that ends with its answer
     )
@@ -118,6 +120,12 @@ async def refreshed(made: Assistant) -> Refreshed:
     """Bring the index up to date, with a bar while it takes long."""
     with progress_bar("Indexing") as report:
         return await made.workspace.refresh(report)
+
+
+async def embedded(made: Assistant) -> bool:
+    """Wait until code is found by its meaning too, with a bar while it takes long."""
+    with progress_bar("Embedding") as report:
+        return await made.workspace.embedded(report)
 
 
 def camel_case(value: object) -> object:

@@ -5,40 +5,57 @@ ranked by the same score. A change only marks; the next search reads what was ma
 model, no prompt and no editor.
 """
 
+import heapq
 import logging
+import math
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from lsp_assist.codebase import files, graph, ingest, lexical, ranking, reading
+from lsp_assist.codebase import (
+    files,
+    graph,
+    history,
+    ingest,
+    ranking,
+    reading,
+    search,
+    symbol_search,
+)
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
+from lsp_assist.codebase.embedding import Embedding
 from lsp_assist.codebase.ignore_files import user_ignore_file
+from lsp_assist.codebase.links import Links
 from lsp_assist.codebase.overlays import Overlays
+from lsp_assist.codebase.parsers import Parsers, Unchanged
 from lsp_assist.codebase.ranking import ChunkRef, Hit
+from lsp_assist.codebase.resolve import Target
 from lsp_assist.codebase.store import (
-    NAME_WEIGHT,
-    Candidate,
     Counts,
     FileRecord,
+    Filter,
     IndexedFile,
     Store,
     StoredSymbol,
 )
+from lsp_assist.codebase.vectors import folder_bytes
 from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
+from lsp_assist.llm import Embedder
 
 __all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
-# Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
-CANDIDATES_PER_HIT = 6
-MIN_CANDIDATES = 200
+MAX_LIKE = 2_000
+_WORD = re.compile(r"[\w$]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +107,17 @@ class _Rules(TypedDict):
 class Index:
     """The index of one workspace folder. Any thread may call; one refresh runs at a time."""
 
-    def __init__(self, root: Path, store_path: Path, settings: IndexSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store_path: Path,
+        settings: IndexSettings,
+        embedders: Sequence[Embedder] = (),
+    ) -> None:
+        """Each embedder adds its voice to the lexical ranking, once `embed` has worked."""
         self.root = root
         self._settings = settings
+        self._store_path = store_path
         self._store = Store(store_path)
         self._rules = _Rules(
             max_file_bytes=settings.max_file_bytes,
@@ -100,17 +125,34 @@ class Index:
             user_ignore=user_ignore_file(),
             is_wanted=ingest.is_wanted,
         )
+        self.vectors_folder = store_path.parent / "vectors"
+        self._embedding = Embedding(
+            self.root,
+            self.vectors_folder,
+            self._store,
+            embedders,
+            settings.max_file_bytes,
+        )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
-        self._overlays = Overlays(self._is_hidden)
+        self._parsers = Parsers(root, settings.max_file_bytes)
+        self._overlays = Overlays(self._is_hidden, self._parsers)
+        self._graph = graph.Graph()
+        self._links = Links()
+        self._history = history.HistoryStore(root, store_path.with_name("history.json"))
+        self._ties_lock = threading.Lock()
+        self._tied_at: tuple[str, object] | None = None
         self.progress: Progress | None = None
         """How far the running refresh is, None when none runs."""
 
     def close(self) -> None:
         """Stop a running refresh and close the store; whoever still asks finds nothing."""
         self._closing.set()
+        self._parsers.close()
+        self._history.stop()
         with self._refresh_lock:
             self._store.close()
+        self._embedding.close()
 
     # Keeping it fresh
 
@@ -139,6 +181,7 @@ class Index:
                 if not error.is_damaged:
                     raise
                 self._store.rebuild()
+                self._embedding.mark_all()
                 return self._refresh(report, is_over)
             finally:
                 self.progress = None
@@ -165,15 +208,9 @@ class Index:
             if (record := known.get(entry.path)) is None
             or (record.size, record.mtime_ns) != (entry.size, entry.mtime_ns)
         ]
-        n_done = n_skipped = 0
-        for batch in _batches(changed, BATCH_FILES):
-            if should_stop():
-                break
-            self.progress = Progress(n_done, len(changed), batch[0].path)
-            report(self.progress)
-            n_skipped += self._keep(batch, known)
-            n_done += len(batch)
-        report(Progress(n_done, len(changed), ""))
+        n_done, n_skipped = self._keep(changed, known, report, should_stop)
+        if not should_stop():
+            self._history.refresh()
         if n_done > BATCH_FILES:
             self._store.compact()
         is_complete = n_done == len(changed) and listing.outcome == "complete"
@@ -187,9 +224,9 @@ class Index:
         """
         entry = files.find(self.root, path, **self._rules)
         if entry is None:
-            self._store.remove([path])
+            self._store.remove(self._store.paths_within(path))  # it may have been a folder
         else:
-            self._keep([entry], {})
+            self._put([self._parsers.file(entry)])
 
     def overlay(self, path: str, text: str | None) -> None:
         """Lay unsaved text over a file, or take it away. Only marks; the next search parses it.
@@ -202,39 +239,69 @@ class Index:
         else:
             self._overlays.mark(path, text)
 
+    def clear(self) -> None:
+        """Throw away what is indexed, vectors included; a refresh makes it anew.
+
+        Raises: IndexUnusable
+        """
+        with self._refresh_lock:
+            self._store.clear()
+        self._embedding.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """What the index takes on disk."""
+        return folder_bytes(self._store_path.parent)
+
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return self._store.problems()
+
     def counts(self) -> Counts:
         """How much of what is saved is in the index."""
         return self._store.counts()
 
+    # Vectors
+
+    @property
+    def embedding(self) -> Embedding:
+        """What keeps a vector for every chunk."""
+        return self._embedding
+
+    def chunk_hashes(self) -> list[str]:
+        """What names the contents of the chunks that are saved: each should have a vector."""
+        return self._store.chunk_hashes()
+
+    def embed(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        report: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> bool:
+        """Make the vectors that are missing; False if some are left, see `Embedding.work`.
+
+        Blocking; run it on one thread, which is not one that answers questions.
+
+        Raises: IndexUnusable
+        """
+        return self._embedding.work(
+            self._overlays.fresh, lambda: self._closing.is_set() or should_stop(), report
+        )
+
     # Finding places
 
-    def search(self, query: str, limit: int) -> list[Hit]:
+    def search(self, query: str, limit: int, where: Filter = search.EVERYWHERE) -> list[Hit]:
         """The best places for a question or some names, best first; one for each symbol."""
-        query_terms = lexical.query_terms(query)
-        if not query_terms or limit < 1:
-            return []
         try:
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
         except IndexUnusable as error:
             if not error.is_damaged:
                 raise
             self.refresh()  # finds the damage too, and mends it
-            return self._search(query, query_terms, limit)
+            return self._search(query, limit, where)
 
-    def _search(self, query: str, query_terms: Sequence[str], limit: int) -> list[Hit]:
-        view = self._view()
-        n_candidates = max(limit * CANDIDATES_PER_HIT, MIN_CANDIDATES)
-        chunks, corpus = view.candidates(query_terms, n_candidates)
-        terms = frozenset(query_terms)
-        spelled = lexical.spelled_names(query)
-        symbols = {path: view.symbols_of(path) for path in {c.candidate.path for c in chunks}}
-        hits = []
-        for chunk in chunks:
-            score = lexical.bm25(query_terms, ((NAME_WEIGHT, chunk.name), (1, chunk.body)), corpus)
-            if score > 0:
-                found = chunk.candidate
-                hits.append(self._hit(found, score, symbols[found.path], terms, spelled))
-        return ranking.best_of_each_symbol(hits)[:limit]
+    def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
+        heard = self._embedding.heard()
+        return search.search(self.root, self._view(), heard, query, limit, where)
 
     def passage(self, hit: Hit) -> Passage | None:
         """The hit's text as it stands now; None if it is gone, and then the file is read anew."""
@@ -264,7 +331,7 @@ class Index:
         shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
             return Passage(hit, language, shown, start)
-        return _described(view, hit, language, shown, start, symbols[hit.ordinal])
+        return self._described(view, hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the first within it, else the innermost around it.
@@ -278,31 +345,152 @@ class Index:
         if not within and not around:
             return None
         symbol = within[0] if within else around[-1]
-        hit = self._hit_of(symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, ""))
-        return _described(view, hit, ingest.language_name(path), "", start_line, symbol)
+        hit = search.hit_of(
+            self.root, symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, "")
+        )
+        return self._described(view, hit, ingest.language_name(path), "", start_line, symbol)
+
+    # How the code hangs together
+
+    def file_ranks(self, seeds: Mapping[str, float]) -> dict[str, float]:
+        """How near each file is to the seeds, by references, imports and common changes.
+
+        `seeds` are weights by path; without any, how central a file is. Sums to 1.
+        """
+        return self._linked().ranks(seeds)
+
+    def related_files(self, path: str, limit: int) -> list[tuple[str, float]]:
+        """The files nearest to one, best first, with their shares of the rank left for others."""
+        ranks = self.file_ranks({path: 1.0})
+        ranks.pop(path, None)
+        total = math.fsum(ranks.values()) or 1.0
+        best = heapq.nsmallest(limit, ranks.items(), key=lambda item: (-item[1], item[0]))
+        return [(other, rank / total) for other, rank in best if rank > 0]
+
+    def importers(self, path: str) -> list[str]:
+        """The files that import a file."""
+        return self._linked().importers(path)
+
+    def activity(self) -> Mapping[str, float]:
+        """How much each file is being worked on, as git knows it; a file it does not know has 0."""
+        return history.activity(self._history.known())
+
+    def closure(self, path: str, start_line: int, end_line: int, limit: int = 20) -> list[Passage]:
+        """The definitions of what some lines use, with their text, the surest first."""
+        view = self._view()
+        lines = self._lines_of(view, path)[start_line : end_line + 1]
+        words = frozenset(_WORD.findall("\n".join(lines)))
+        moment = self._graph.at(view)
+        targets = graph.closure(moment, path, start_line, end_line, words)
+        return self._passages(view, targets, limit)
+
+    def tests_of(self, path: str, line: int, limit: int = 10) -> list[Passage]:
+        """The tests of the innermost symbol around a line, with their text, the surest first."""
+        view = self._view()
+        around = [s for s in view.symbols_of(path) if s.start_line <= line <= s.end_line]
+        if not around:
+            return []
+        return self._passages(view, graph.tests_of(self._graph.at(view), around[-1]), limit)
+
+    def symbols_like(self, query: str, limit: int) -> list[StoredSymbol]:
+        """The symbols whose names fit what was typed, best first; the central files' before."""
+        view = self._view()
+        scored = [
+            (fit * ranking.prior(symbol.path, symbol.kind), symbol)
+            for symbol in view.symbols_like(symbol_search.like_pattern(query), MAX_LIKE)
+            if (fit := symbol_search.fit(query, symbol.name, symbol.qualified_name)) > 0
+        ]
+        scored.sort(key=lambda found: (-found[0], found[1].path, found[1].ordinal))
+        return [symbol for _, symbol in scored[:limit]]
+
+    def _linked(self) -> Links:
+        moment = self._graph.at(self._view())
+        self._links.update(moment)
+        past = self._history.known()
+        with self._ties_lock:
+            if self._tied_at != (past.head, moment.modules):
+                self._tied_at = past.head, moment.modules
+                self._links.tie(history.cochanges(past, moment.versions))
+        return self._links
+
+    def _passages(self, view: View, targets: Sequence[Target], limit: int) -> list[Passage]:
+        found = []
+        for target in targets[:limit]:
+            symbol = target.symbol
+            lines = self._lines_of(view, symbol.path)[symbol.start_line : symbol.end_line + 1]
+            at = ChunkRef(-1, symbol.start_line, symbol.end_line, "")
+            hit = search.hit_of(self.root, symbol, target.confidence, at)
+            language = ingest.language_name(symbol.path)
+            if lines:
+                found.append(
+                    Passage(
+                        hit,
+                        language,
+                        "\n".join(lines),
+                        symbol.start_line,
+                        symbol.signature,
+                        symbol.summary,
+                    )
+                )
+        return found
+
+    def _lines_of(self, view: View, path: str) -> Sequence[str]:
+        """The lines of a file as it stands now; none if it cannot be read."""
+        if overlay := view.overlays.get(path):
+            return split_lines(overlay.text)
+        if path not in self._graph.at(view).versions:
+            return ()
+        contents = reading.read(self.root / path, self._settings.max_file_bytes)
+        return () if isinstance(contents, reading.Skipped) else split_lines(contents.text)
 
     # Reading files
 
-    def _keep(self, entries: Sequence[files.FileEntry], known: dict[str, FileRecord]) -> int:
-        """Put these files into the store; returns how many were left out.
+    def _keep(
+        self,
+        changed: Sequence[files.FileEntry],
+        known: Mapping[str, FileRecord],
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> tuple[int, int]:
+        """Put these files into the store; how many were done, and how many of them left out.
 
         A file whose text is as before is only noted, as after a branch switch and back.
         """
-        changed: list[IndexedFile] = []
-        same: dict[str, FileRecord] = {}
-        for entry in entries:
-            contents = reading.read(self.root / entry.path, self._settings.max_file_bytes)
-            record = FileRecord(entry.size, entry.mtime_ns, ingest.digest(contents))
-            before = known.get(entry.path)
-            if before is not None and before.hash == record.hash:
-                same[entry.path] = record
-            elif isinstance(contents, reading.Skipped):
-                logger.debug("Left out of the index: %s", contents.reason)
-                changed.append(ingest.left_out(entry.path, record))
-            else:
-                changed.append(ingest.indexed(entry.path, contents.text, record))
+        n_done = n_skipped = 0
+        waiting: list[IndexedFile | Unchanged] = []
+
+        def put() -> None:
+            nonlocal n_done, n_skipped
+            n_skipped += self._put(waiting)
+            n_done += len(waiting)
+            waiting.clear()
+
+        def tell(path: str) -> None:
+            self.progress = Progress(n_done, len(changed), path)
+            report(self.progress)
+
+        if changed:
+            tell(changed[0].path)
+        hashes = {path: record.hash for path, record in known.items()}
+        with closing(self._parsers.files(changed, hashes)) as parsed:
+            for file in parsed:
+                if file is not None:
+                    waiting.append(file)
+                if len(waiting) == BATCH_FILES:
+                    path = waiting[-1].path
+                    put()
+                    tell(path)
+                if should_stop():
+                    break
+        put()
+        return n_done, n_skipped
+
+    def _put(self, parsed: Sequence[IndexedFile | Unchanged]) -> int:
+        """Put these files into the store; returns how many were left out."""
+        changed = [file for file in parsed if isinstance(file, IndexedFile)]
         self._store.put(changed)
-        self._store.note(same)
+        self._store.note({f.path: f.record for f in parsed if isinstance(f, Unchanged)})
+        self._embedding.mark(file.path for file in changed)
         return sum(not file.record.hash for file in changed)
 
     def _is_hidden(self, path: str) -> bool:
@@ -318,70 +506,23 @@ class Index:
     def _view(self) -> View:
         return View(self._store, self._overlays.fresh())
 
-    # Ranking
-
-    def _hit(
+    def _described(
         self,
-        chunk: Candidate,
-        score: float,
-        symbols: Sequence[StoredSymbol],
-        query_terms: frozenset[str],
-        spelled: frozenset[str],
-    ) -> Hit:
-        """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
-        named, best = None, 0
-        for symbol in symbols:
-            if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
-                n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
-                n_named += symbol.name.lower() in spelled
-                if n_named > best:
-                    named, best = symbol, n_named
-        own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
-        found = named or own or _no_symbol(chunk)
-        score *= ranking.prior(chunk.path, found.kind)
-        if found.name.lower() in spelled:
-            score *= ranking.NAMED_BONUS
-        at = ChunkRef(chunk.ordinal, chunk.start_line, chunk.end_line, chunk.hash)
-        hit = self._hit_of(found, score, at)
-        if ingest.is_within(found, chunk.start_line, chunk.end_line):
-            return hit
-        # A part of something larger: the place is the part.
-        return replace(hit, start_line=chunk.start_line, end_line=chunk.end_line)
-
-    def _hit_of(self, symbol: StoredSymbol, score: float, chunk: ChunkRef) -> Hit:
-        return Hit(
-            self.root,
-            symbol.path,
-            symbol.start_line,
-            symbol.end_line,
-            symbol.qualified_name,
-            symbol.kind,
-            score,
-            symbol.ordinal,
-            chunk,
+        view: View,
+        hit: Hit,
+        language: str,
+        text: str,
+        text_line: int,
+        symbol: StoredSymbol,
+    ) -> Passage:
+        moment = self._graph.at(view)
+        return Passage(
+            hit,
+            language,
+            text,
+            text_line,
+            symbol.signature,
+            symbol.summary,
+            tuple(target.symbol for target in graph.callers(moment, symbol)),
+            tuple(target.symbol for target in graph.callees(moment, symbol)),
         )
-
-
-def _described(
-    view: View, hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol
-) -> Passage:
-    return Passage(
-        hit,
-        language,
-        text,
-        text_line,
-        symbol.signature,
-        symbol.summary,
-        tuple(graph.callers(view, symbol)),
-        tuple(graph.callees(view, symbol)),
-    )
-
-
-def _no_symbol(chunk: Candidate) -> StoredSymbol:
-    """What stands for a symbol where a chunk is about none."""
-    return StoredSymbol(chunk.path, -1, "", "", ranking.NO_SYMBOL, chunk.start_line, chunk.end_line)
-
-
-def _batches(entries: Sequence[files.FileEntry], size: int) -> Iterator[Sequence[files.FileEntry]]:
-    for start in range(0, len(entries), size):
-        yield entries[start : start + size]

@@ -10,7 +10,7 @@ whole + stem, the name counted twice, is the best of them.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 __all__ = ["Corpus", "bm25", "merged_corpus", "query_terms", "spelled_names", "terms"]
@@ -87,35 +87,42 @@ class Corpus:
 
 
 def bm25(
-    query: Sequence[str], columns: Iterable[tuple[float, Counter[str]]], corpus: Corpus
+    query: Sequence[str],
+    columns: Iterable[tuple[float, Mapping[str, int]]],
+    n_terms: int,
+    corpus: Corpus,
 ) -> float:
-    """Score of a document of weighted columns for a query.
+    """Score for a query of a document of so many terms, by weighted columns that count them.
 
     Source: https://www.sqlite.org/fts5.html#the_bm25_function (k1 = 1.2, b = 0.75), but for `idf`:
     FTS5 gives words that more than half of all documents hold no weight, and ranks a small
     workspace by chance.
     """
     columns = list(columns)
-    n_terms = sum(counts.total() for _, counts in columns)
     length = K1 * (1 - B + B * n_terms / corpus.mean_terms)
     score = 0.0
     for term in query:
-        frequency = sum(weight * counts[term] for weight, counts in columns)
+        frequency = sum(weight * counts.get(term, 0) for weight, counts in columns)
         if frequency:
             score += corpus.idf(term) * frequency * (K1 + 1) / (frequency + length)
     return score
 
 
 def merged_corpus(
-    on_disk: tuple[int, int, Counter[str]], documents: Iterable[Counter[str]], query: Sequence[str]
+    on_disk: tuple[int, int, Counter[str]],
+    documents: Iterable[tuple[Collection[str], int]],
+    query: Sequence[str],
 ) -> Corpus:
-    """The corpus of what is on disk together with documents that are not."""
+    """The corpus of what is on disk together with documents that are not.
+
+    Of each of those the distinct terms, and how many it has with repetitions.
+    """
     n_documents, n_terms, frequency = on_disk
     frequency = Counter(frequency)
-    for counts in documents:
+    for distinct, n_own in documents:
         n_documents += 1
-        n_terms += counts.total()
-        frequency.update(term for term in query if counts[term])
+        n_terms += n_own
+        frequency.update(term for term in query if term in distinct)
     return Corpus(n_documents, n_terms, frequency)
 
 

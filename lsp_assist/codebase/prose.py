@@ -6,7 +6,7 @@ Works on text. Knows no parser and no language beyond the comment marks that it 
 import re
 from collections.abc import Sequence
 
-__all__ = ["CAP", "comment_start", "one_line", "summary_of"]
+__all__ = ["CAP", "comment_start", "one_line", "paragraph_of", "summary_of"]
 
 CAP = 200
 """Characters that a signature or a summary may have."""
@@ -60,6 +60,13 @@ def comment_start(
 
 def summary_of(comment: Sequence[str]) -> str:
     """First sentence of the first paragraph of a comment or docstring, without its marks."""
+    text = paragraph_of(comment, 2 * CAP)
+    sentence = _SENTENCE.match(text)
+    return _capped(sentence[1] if sentence else text)
+
+
+def paragraph_of(comment: Sequence[str], limit_chars: int) -> str:
+    """First paragraph of a comment or docstring, without its marks; ends at a line past a limit."""
     words: list[str] = []
     for row in comment:
         text = _END_MARKS.sub("", _MARKS.sub("", row.strip())).strip()
@@ -68,13 +75,11 @@ def summary_of(comment: Sequence[str]) -> str:
             break
         if any(char.isalnum() for char in text):
             words.append(text)
-            if sum(map(len, words)) > 2 * CAP:
+            if sum(map(len, words)) > limit_chars:
                 break
         elif words:
             break
-    text = " ".join(" ".join(words).split())
-    sentence = _SENTENCE.match(text)
-    return _capped(sentence[1] if sentence else text)
+    return " ".join(" ".join(words).split())
 
 
 def _without_comment(row: str, line_comments: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "Hit",
     "best_of_each_symbol",
     "is_test",
+    "is_vendored",
     "prior",
 ]
 
@@ -71,7 +72,7 @@ def prior(path: str, kind: str = "") -> float:
     """How much a place is worth by where and by what it is, at most 1."""
     lowered = path.lower()
     worth = TEST_PRIOR if is_test(path) else 1.0
-    if _VENDOR_PATH.search(lowered):
+    if is_vendored(path):
         worth *= VENDOR_PRIOR
     if lowered.endswith(_PROSE_SUFFIXES):
         return worth * PROSE_PRIOR
@@ -83,6 +84,11 @@ def prior(path: str, kind: str = "") -> float:
 def is_test(path: str) -> bool:
     """Whether a path says that it holds tests, examples or benches."""
     return bool(_TEST_PATH.search(path.lower()))
+
+
+def is_vendored(path: str) -> bool:
+    """Whether a path says that it holds a copy of another project, or what was built."""
+    return bool(_VENDOR_PATH.search(path.lower()))
 
 
 def best_of_each_symbol(hits: Iterable[Hit]) -> list[Hit]:

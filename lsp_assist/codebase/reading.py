@@ -7,12 +7,23 @@ Knows no workspace and no rules.
 import codecs
 import errno
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Contents", "Reason", "Skipped", "is_minified", "read", "read_text", "reason_of"]
+__all__ = [
+    "Contents",
+    "Reason",
+    "Skipped",
+    "holds_key",
+    "is_generated",
+    "is_minified",
+    "read",
+    "read_text",
+    "reason_of",
+]
 
 Reason = Literal[
     "gone",  # not there, or no longer
@@ -54,8 +65,11 @@ class Skipped:
 def read(path: Path, max_bytes: int) -> Contents | Skipped:
     """The text of a workspace's file for the index, or why there is none. Never waits."""
     contents = read_text(path, max_bytes)
-    if isinstance(contents, Contents) and is_minified(contents.text):
-        return Skipped(str(path), "minified")
+    if isinstance(contents, Contents):
+        if is_minified(contents.text):
+            return Skipped(str(path), "minified")
+        if holds_key(contents.text):
+            return Skipped(str(path), "may hold a secret")
     return contents
 
 
@@ -89,6 +103,33 @@ def read_text(path: Path, max_bytes: int, *, follow_link: bool = False) -> Conte
         return Skipped(str(path), "binary")
     text, encoding = decoded
     return Contents(text, encoding, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def holds_key(text: str) -> bool:
+    """Whether a private key stands in the text, whatever its file is called.
+
+    A header alone, as in code that reads keys, is none: it takes two full lines of the key.
+    """
+    return "PRIVATE KEY" in text and _KEY.search(text) is not None
+
+
+def is_generated(text: str) -> bool:
+    """Whether the head of a file says that a program wrote it and nobody shall edit it.
+
+    Such code is found by its names, since other code calls it, and not by what it means.
+    """
+    return _GENERATED.search(text[:2_000]) is not None
+
+
+_KEY = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,400}?"
+    r"[A-Za-z0-9+/]{40}[\s\S]{1,60}?[A-Za-z0-9+/]{40}"
+)
+_GENERATED = re.compile(
+    r"@generated\b|\bgenerated\b[^\n]{0,120}\bdo not (?:edit|modify)\b"
+    r"|\bdo not (?:edit|modify)\b[^\n]{0,120}\b(?:auto-?)?generated\b",
+    re.IGNORECASE,
+)
 
 
 def is_minified(text: str) -> bool:

@@ -13,30 +13,40 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lsp_assist.errors import IndexUnusable
 
 __all__ = [
     "Candidate",
+    "ChunkPlace",
     "Counts",
     "FileRecord",
+    "Filter",
     "IndexedChunk",
     "IndexedFile",
     "Store",
+    "StoredImport",
     "StoredSymbol",
     "Use",
 ]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3  # raise it when the schema, the outlines or the terms change
+V = TypeVar("V")
+
+SCHEMA_VERSION = 8  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
+MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
+MAX_MARKS = 500  # values in one statement
+PAGE_ROWS = 5_000
 NAME_WEIGHT = 2.0  # a chunk's path and name count twice, as its text counts once
 
 _SCHEMA = """
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL
+    mtime_ns INTEGER NOT NULL, hash TEXT NOT NULL, language TEXT NOT NULL, n_lines INTEGER NOT NULL,
+    problem TEXT NOT NULL
 );
 CREATE TABLE symbols (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL,
@@ -47,16 +57,23 @@ CREATE INDEX symbols_by_file ON symbols (file_id, ordinal);
 CREATE INDEX symbols_by_name ON symbols (name);
 CREATE TABLE uses (
     name TEXT NOT NULL, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL, line INTEGER NOT NULL,
-    kind TEXT NOT NULL
+    kind TEXT NOT NULL, receiver TEXT NOT NULL, receiver_type TEXT NOT NULL
 );
 CREATE INDEX uses_by_file ON uses (file_id, ordinal);
 CREATE INDEX uses_by_name ON uses (name);
+CREATE TABLE imports (
+    file_id INTEGER NOT NULL, module TEXT NOT NULL, name TEXT NOT NULL, alias TEXT NOT NULL,
+    line INTEGER NOT NULL
+);
+CREATE INDEX imports_by_file ON imports (file_id);
+CREATE INDEX imports_by_name ON imports (name);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL, ordinal INTEGER NOT NULL,
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, hash TEXT NOT NULL,
     n_terms INTEGER NOT NULL
 );
 CREATE INDEX chunks_by_file ON chunks (file_id);
+CREATE INDEX chunks_by_hash ON chunks (hash);
 CREATE VIRTUAL TABLE words USING fts5 (
     name, body, tokenize = "unicode61 remove_diacritics 0 tokenchars '_'"
 );
@@ -66,6 +83,11 @@ CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
 _SELECT_SYMBOLS = (
     "SELECT path, ordinal, name, qualified_name, kind, start_line, end_line, signature, summary"
     " FROM symbols JOIN files ON files.id = file_id"
+)
+
+_SELECT_USES = (
+    "SELECT uses.name, ordinal, line, kind, receiver, receiver_type"
+    " FROM files JOIN uses ON files.id = file_id"
 )
 
 
@@ -102,6 +124,20 @@ class Use:
     ordinal: int
     line: int
     kind: str
+    receiver: str = ""
+    """What it is taken from, and beneath it what that is known to be; see `Reference`."""
+    receiver_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImport:
+    """One thing that a file takes from a module; the module as a whole where `name` is empty."""
+
+    module: str
+    name: str
+    alias: str
+    """What it is called in the file; empty where a module is not given a name of its own."""
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +163,9 @@ class IndexedFile:
     symbols: tuple[StoredSymbol, ...]
     uses: tuple[Use, ...]
     chunks: tuple[IndexedChunk, ...]
+    imports: tuple[StoredImport, ...] = ()
+    problem: str = ""
+    """Why there is less than there could be, empty if there is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +180,34 @@ class Candidate:
     name: str
     """Terms of its path and symbol, separated by spaces."""
     body: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk is, and what its hash names."""
+
+    path: str
+    about: str
+    """Qualified name of its symbol, empty for none."""
+    start_line: int
+    end_line: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which chunks a search is about."""
+
+    path: str = ""
+    """A folder or a file; what lies in it or is it."""
+    language: str = ""
+    """As `languages/` names it."""
+
+    def passes(self, path: str, language: str) -> bool:
+        """Whether a file is one of them."""
+        folder = self.path.rstrip("/")
+        is_within = not folder or path == folder or path.startswith(f"{folder}/")
+        return is_within and self.language in ("", language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +231,7 @@ class Store:
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
         self._is_closed = False
+        self._counted: tuple[object, int, int] | None = None
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
         with self._translated():
@@ -204,6 +272,16 @@ class Store:
         rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
         return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
 
+    def problems(self) -> dict[str, str]:
+        """Why there is less of a file than there could be, by path."""
+        return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
+
+    def paths_within(self, path: str) -> list[str]:
+        """The file itself, or the files of the folder, that were looked at."""
+        condition, values = _condition(Filter(path))
+        rows = self._read(f"SELECT path FROM files WHERE {condition or 'TRUE'}", values)  # noqa: S608  # our own words
+        return [found for (found,) in rows]
+
     def counts(self) -> Counts:
         """How much is in the index."""
         rows = self._read(
@@ -215,24 +293,81 @@ class Store:
 
     def corpus(self, query: Sequence[str]) -> tuple[int, int, Counter[str]]:
         """How many chunks, their terms in all, and how many chunks hold each term of the query."""
-        sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
-        marks = ", ".join("?" * len(query))
-        rows = self._read(f"SELECT term, doc FROM vocabulary WHERE term IN ({marks})", query)  # noqa: S608  # only question marks
-        n_chunks, n_terms = sums[0] if sums else (0, 0)
+        n_chunks, n_terms = self._totals()
+        rows = self._read(
+            f"SELECT term, doc FROM vocabulary WHERE term IN ({_marks(query)})",  # noqa: S608  # only question marks
+            query,
+        )
         return n_chunks, n_terms, Counter(dict(rows))
 
-    def search(self, query: Sequence[str], limit: int) -> list[Candidate]:
-        """The chunks that hold any of these terms, the most promising first by FTS5's BM25."""
+    def search(
+        self,
+        query: Sequence[str],
+        limit: int,
+        where: Filter | None = None,
+        frequency: Mapping[str, int] | None = None,
+    ) -> list[Candidate]:
+        """The chunks that hold any of these terms, the most promising first by FTS5's BM25.
+
+        `frequency` is as `corpus` gives it, for who has asked already. Terms in so many chunks
+        that going through them would take long do not count here; who scores the chunks sees them.
+        """
         if not query:
             return []
-        match = " OR ".join(f'"{term}"' for term in query)
-        rows = self._read(
-            "SELECT path, ordinal, start_line, end_line, chunks.hash, name, body"
-            " FROM words JOIN chunks ON chunks.id = words.rowid JOIN files ON files.id = file_id"
-            " WHERE words MATCH ? ORDER BY bm25(words, ?, 1.0) LIMIT ?",
-            (match, NAME_WEIGHT, limit),
+        match = _match(self.corpus(query)[2] if frequency is None else frequency)
+        if not match:
+            return []
+        condition, values = _condition(where or Filter())
+        among = ""
+        if condition:
+            files = "JOIN chunks ON chunks.id = found.id JOIN files ON files.id = file_id"
+            among = f"{files} WHERE {condition}"
+        ids = self._read(
+            "SELECT found.id FROM (SELECT rowid AS id, bm25(words, ?, 1.0) AS score FROM words"  # noqa: S608  # our own words
+            f" WHERE words MATCH ? LIMIT ?) AS found {among} ORDER BY score LIMIT ?",
+            (NAME_WEIGHT, match, 2 * MAX_MATCHED, *values, limit),
         )
-        return [Candidate(*row) for row in rows]
+        return self._candidates("chunks.id", [found for (found,) in ids], Filter())
+
+    def chunks_with(self, hashes: Sequence[str], where: Filter | None = None) -> list[Candidate]:
+        """The chunks with these hashes; a content that is in several places comes several times."""
+        return self._candidates("chunks.hash", hashes, where or Filter())
+
+    def hashes_where(self, where: Filter) -> set[str]:
+        """The hashes of the chunks that pass a filter."""
+        condition, values = _condition(where)
+        rows = self._read(
+            "SELECT chunks.hash FROM chunks JOIN files ON files.id = file_id"  # noqa: S608  # our own words
+            f" WHERE {condition or 'TRUE'}",
+            values,
+        )
+        return {key for (key,) in rows}
+
+    def chunk_places(self, paths: Sequence[str] | None = None) -> Iterator[ChunkPlace]:
+        """The chunks of these files, or of all, a few thousand at a time."""
+        select = (
+            "SELECT path, IFNULL(qualified_name, ''), chunks.start_line, chunks.end_line, hash_,"
+            " chunk_id FROM (SELECT id AS chunk_id, hash AS hash_, * FROM chunks WHERE {}"
+            " ORDER BY id LIMIT ?) AS chunks JOIN files ON files.id = chunks.file_id"
+            " LEFT JOIN symbols ON symbols.file_id = chunks.file_id"
+            " AND symbols.ordinal = chunks.ordinal"
+        )
+        if paths is not None:
+            for some in _slices(paths, MAX_MARKS):
+                where = f"file_id IN (SELECT id FROM files WHERE path IN ({_marks(some)}))"  # noqa: S608  # only question marks
+                rows = self._read(select.format(where), (*some, -1))
+                yield from (ChunkPlace(*row[:-1]) for row in rows)
+            return
+        last_id = -1
+        while rows := self._read(select.format("id > ?"), (last_id, PAGE_ROWS)):
+            last_id = max(row[-1] for row in rows)
+            yield from (ChunkPlace(*row[:-1]) for row in rows)
+
+    def chunk_hashes(self, paths: Sequence[str] | None = None) -> list[str]:
+        """The hashes of these files' chunks, or of all."""
+        if paths is None:
+            return [key for (key,) in self._read("SELECT DISTINCT hash FROM chunks")]
+        return [place.hash for place in self.chunk_places(paths)]
 
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""
@@ -242,31 +377,80 @@ class Store:
         """Definitions with this very name."""
         return self._symbols("WHERE name = ? ORDER BY path, ordinal LIMIT ?", (name, limit))
 
-    def users_of(self, name: str, limit: int = 200) -> list[StoredSymbol]:
-        """The symbols that use a name."""
+    def symbols_like(self, pattern: str, limit: int) -> list[StoredSymbol]:
+        """Definitions whose names are LIKE a pattern, short ones first. Headings are none."""
         return self._symbols(
-            "JOIN (SELECT DISTINCT file_id AS f, ordinal AS o FROM uses WHERE name = ?)"
-            " ON f = file_id AND o = ordinal ORDER BY path, ordinal LIMIT ?",
-            (name, limit),
+            "WHERE name LIKE ? ESCAPE '\\' AND kind != 'heading' ORDER BY LENGTH(name) LIMIT ?",
+            (pattern, limit),
         )
 
-    def files_using(self, name: str, limit: int = 2000) -> list[str]:
-        """Paths of the files that use or import a name."""
+    def uses_named(self, name: str, limit: int) -> list[tuple[str, Use]]:
+        """Where a name is used, with the paths."""
         rows = self._read(
-            "SELECT DISTINCT path FROM uses JOIN files ON files.id = file_id"
-            " WHERE uses.name = ? LIMIT ?",
+            "SELECT path, uses.name, ordinal, line, kind, receiver, receiver_type"
+            " FROM uses JOIN files ON files.id = file_id WHERE uses.name = ? LIMIT ?",
             (name, limit),
         )
-        return [path for (path,) in rows]
+        return [(path, Use(*row)) for path, *row in rows]
+
+    def aliases_of(self, name: str) -> list[tuple[str, str]]:
+        """Other names that files give to what they import by this name, with the paths."""
+        return self._read(
+            "SELECT DISTINCT path, alias FROM imports JOIN files ON files.id = file_id"
+            " WHERE imports.name = ? AND alias NOT IN ('', imports.name)",
+            (name,),
+        )
 
     def uses_in(self, path: str, ordinal: int) -> list[Use]:
         """The names used inside of a symbol, in order of line."""
-        rows = self._read(
-            "SELECT uses.name, ordinal, line, kind FROM uses JOIN files ON files.id = file_id"
-            " WHERE path = ? AND ordinal = ? ORDER BY line",
-            (path, ordinal),
-        )
+        return self._uses("path = ? AND ordinal = ? ORDER BY line", (path, ordinal))
+
+    def uses_of(self, path: str) -> list[Use]:
+        """All names used in a file."""
+        return self._uses("path = ?", (path,))
+
+    def _uses(self, where: str, values: Sequence[object]) -> list[Use]:
+        rows = self._read(f"{_SELECT_USES} WHERE {where}", values)
         return [Use(*row) for row in rows]
+
+    def names_defined(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they define; of some files, or of all."""
+        return self._names("path, name", "symbols", "AND kind != 'heading'", paths)
+
+    def names_used(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths and the names that they use; of some files, or of all."""
+        return self._names("path, name", "uses", "", paths)
+
+    def modules_imported(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, ...]]:
+        """Paths, the modules that they import and what they take from them."""
+        return self._names("path, module, name", "imports", "", paths)
+
+    def _names(
+        self, columns: str, table: str, where: str, paths: Iterable[str] | None
+    ) -> Iterator[tuple[str, ...]]:
+        sql = f"SELECT DISTINCT {columns} FROM files JOIN {table} ON files.id = file_id"  # noqa: S608  # our own names
+        if paths is None:
+            yield from self._read(f"{sql} WHERE TRUE {where}")
+        for path in paths or ():
+            yield from self._read(f"{sql} WHERE path = ? {where}", (path,))
+
+    def hashes(self) -> dict[str, str]:
+        """What names the text of each indexed file."""
+        return dict(self._read("SELECT path, hash FROM files WHERE hash != ''"))
+
+    def version(self) -> int:
+        """Differs from what it was before if anything was written since, by any process."""
+        rows = self._read("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
+
+    def imports_of(self, path: str) -> list[StoredImport]:
+        """What a file imports, in order of line."""
+        rows = self._read(
+            "SELECT module, name, alias, line FROM imports JOIN files ON files.id = file_id"
+            " WHERE path = ? ORDER BY imports.rowid",
+            (path,),
+        )
+        return [StoredImport(*row) for row in rows]
 
     # Writing
 
@@ -282,6 +466,12 @@ class Store:
         with self._transaction() as db:
             for path in paths:
                 _delete(db, path)
+
+    def clear(self) -> None:
+        """Forget everything, in one transaction: who reads meanwhile sees all of it or nothing."""
+        with self._transaction() as db:
+            for table in ("words", "chunks", "uses", "imports", "symbols", "files"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
 
     def note(self, records: Mapping[str, FileRecord]) -> None:
         """Note another size or time of files whose text did not change."""
@@ -312,6 +502,7 @@ class Store:
                 raise _Outdated
             self._writer.execute("SELECT COUNT(*) FROM chunks").fetchone()
             self._reader = self._connect()
+            self._counted = None  # another connection counts from another number
         except BaseException:
             self._writer.close()
             raise
@@ -344,6 +535,28 @@ class Store:
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]  # a row is as its SELECT
         with self._translated(), self._read_lock:
             return [] if self._is_closed else self._reader.execute(sql, values).fetchall()
+
+    def _candidates(self, column: str, values: Sequence[object], where: Filter) -> list[Candidate]:
+        condition, wanted = _condition(where)
+        found: list[Candidate] = []
+        for some in _slices(values, MAX_MARKS):
+            rows = self._read(
+                "SELECT path, ordinal, start_line, end_line, chunks.hash, name, body FROM chunks"  # noqa: S608  # our own words
+                " JOIN words ON words.rowid = chunks.id JOIN files ON files.id = file_id"
+                f" WHERE {column} IN ({_marks(some)}) AND {condition or 'TRUE'}",
+                (*some, *wanted),
+            )
+            found += [Candidate(*row) for row in rows]
+        return found
+
+    def _totals(self) -> tuple[int, int]:
+        """How many chunks, and their terms; counted anew only when somebody wrote."""
+        with self._read_lock:
+            version = self._read("PRAGMA data_version")
+            if self._counted is None or self._counted[0] != version:
+                sums = self._read("SELECT COUNT(*), IFNULL(SUM(n_terms), 0) FROM chunks")
+                self._counted = version, *(sums[0] if sums else (0, 0))
+            return self._counted[1:]
 
     def _symbols(self, where: str, values: Sequence[object]) -> list[StoredSymbol]:
         rows = self._read(f"{_SELECT_SYMBOLS} {where}", values)
@@ -387,7 +600,7 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
     if row is None:
         return
     db.execute("DELETE FROM words WHERE rowid IN (SELECT id FROM chunks WHERE file_id = ?)", row)
-    for table in ("chunks", "uses", "symbols"):
+    for table in ("chunks", "uses", "imports", "symbols"):
         db.execute(f"DELETE FROM {table} WHERE file_id = ?", row)  # noqa: S608  # our own names
     db.execute("DELETE FROM files WHERE id = ?", row)
 
@@ -395,9 +608,17 @@ def _delete(db: sqlite3.Connection, path: str) -> None:
 def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
     record = file.record
     file_id = db.execute(
-        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (file.path, record.size, record.mtime_ns, record.hash, file.language, file.n_lines),
+        "INSERT INTO files (path, size, mtime_ns, hash, language, n_lines, problem)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            file.path,
+            record.size,
+            record.mtime_ns,
+            record.hash,
+            file.language,
+            file.n_lines,
+            file.problem,
+        ),
     ).lastrowid
     db.executemany(
         "INSERT INTO symbols (file_id, ordinal, name, qualified_name, kind, start_line, end_line,"
@@ -405,8 +626,16 @@ def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
         ((file_id, s.ordinal, s.name, s.qualified_name, s.kind, *_extent(s)) for s in file.symbols),
     )
     db.executemany(
-        "INSERT INTO uses (name, file_id, ordinal, line, kind) VALUES (?, ?, ?, ?, ?)",
-        ((use.name, file_id, use.ordinal, use.line, use.kind) for use in file.uses),
+        "INSERT INTO uses (name, file_id, ordinal, line, kind, receiver, receiver_type)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (u.name, file_id, u.ordinal, u.line, u.kind, u.receiver, u.receiver_type)
+            for u in file.uses
+        ),
+    )
+    db.executemany(
+        "INSERT INTO imports (file_id, module, name, alias, line) VALUES (?, ?, ?, ?, ?)",
+        ((file_id, i.module, i.name, i.alias, i.line) for i in file.imports),
     )
     for chunk in file.chunks:
         n_terms = len(chunk.name_terms) + len(chunk.body_terms)
@@ -419,6 +648,45 @@ def _insert(db: sqlite3.Connection, file: IndexedFile) -> None:
             "INSERT INTO words (rowid, name, body) VALUES (?, ?, ?)",
             (row_id, " ".join(chunk.name_terms), " ".join(chunk.body_terms)),
         )
+
+
+def _slices(values: Sequence[V], size: int) -> Iterator[Sequence[V]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _match(frequency: Mapping[str, int]) -> str:
+    """The rarest terms, as many as can be gone through in some ten milliseconds; at least one."""
+    ordered = sorted((n, term) for term, n in frequency.items() if n)
+    if not ordered:
+        return ""
+    n_matched, taken = 0, 0
+    for n, _ in ordered:
+        n_matched += n
+        if n_matched > MAX_MATCHED:
+            break
+        taken += 1
+    quoted = [f'"{term}"' for _, term in ordered]
+    if taken or len(quoted) == 1:
+        return " OR ".join(quoted[: max(taken, 1)])
+    # Even the rarest is everywhere: a chunk has to hold another one too.
+    return f"{quoted[0]} AND ({' OR '.join(quoted[1:])})"
+
+
+def _condition(where: Filter) -> tuple[str, list[object]]:
+    """What a filter says about a row of `files`, and its values."""
+    conditions: list[str] = []
+    values: list[object] = []
+    if folder := where.path.rstrip("/"):
+        conditions.append("(path = ? OR (path >= ? AND path < ?))")
+        values += [folder, f"{folder}/", f"{folder}0"]  # 0 comes after /
+    if where.language:
+        conditions.append("language = ?")
+        values.append(where.language)
+    return " AND ".join(conditions), values
 
 
 def _extent(symbol: StoredSymbol) -> tuple[int, int, str, str]:

@@ -6,13 +6,15 @@ positions and texts.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Literal, cast
 
 from lsp_assist.codebase.chunks import Span
 from lsp_assist.codebase.languages import Language
 from lsp_assist.codebase.prose import comment_start, one_line, summary_of
+from lsp_assist.codebase.receivers import SELF, Binding, Scopes, Sweep, receiver_before
 from lsp_assist.codebase.symbols import (
     CLASS_KINDS,
     FUNCTION_KINDS,
@@ -29,6 +31,7 @@ __all__ = [
     "MAX_NAME_CHARS",
     "Mark",
     "Page",
+    "Taken",
     "imports_of",
     "references_of",
     "symbols_of",
@@ -39,7 +42,6 @@ MAX_DEPTH = 32
 MAX_NAME_CHARS = 200
 _DECLARATION_BYTES = 2_000
 _CONSTANT = re.compile(r"(?:\w:)?_*[A-Z][A-Z0-9_]+$")
-_SELF = frozenset({"self", "Self", "cls", "this"})
 
 
 @dataclass(slots=True)
@@ -67,6 +69,15 @@ class Mark:
 
 
 @dataclass(slots=True)
+class Taken:
+    """What an import takes from a module, and what it is called here."""
+
+    names: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    alias: str = ""
+
+
+@dataclass(slots=True)
 class Page:
     """A file while it is read: what the queries marked. Positions are bytes of `source`."""
 
@@ -78,10 +89,12 @@ class Page:
     """In order, outer before inner."""
     decorators: list[tuple[int, int]] = field(default_factory=list)
     """Starts and ends, in order."""
-    imports: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-    """Names by the start of the statement and the module."""
+    imports: dict[tuple[int, str], "Taken"] = field(default_factory=dict)
+    """What is taken, by the start of the statement and the module."""
     references: list[tuple[int, int, ReferenceKind]] = field(default_factory=list)
     """Starts, ends and kinds, in order."""
+    bindings: list[Binding] = field(default_factory=list)
+    """Local variables, parameters and attributes, in order."""
     problem: str = ""
 
     def line_at(self, byte: int) -> int:
@@ -130,37 +143,54 @@ def symbols_of(page: Page) -> tuple[list[Symbol], list[tuple[int, int]], list[Sp
     return symbols, extents, spans
 
 
-def references_of(page: Page, extents: Sequence[tuple[int, int]]) -> list[Reference]:
+def references_of(
+    page: Page, symbols: Sequence[Symbol], extents: Sequence[tuple[int, int]]
+) -> list[Reference]:
     """What is used, each with the innermost symbol around it, by one sweep over both."""
-    found: dict[tuple[str, int, ReferenceKind], Reference] = {}
+    found: dict[tuple[str, str, int, ReferenceKind], Reference] = {}
     defined = {mark.name_start for mark in page.marks if mark.kind != "wrapper"}
-    inside: list[int] = []
-    upcoming = 0
+    scopes = _scopes(page, symbols, extents, defined)
+    members, sweep = page.language.members, Sweep(extents)
     for start, end, kind in page.references:
-        while upcoming < len(extents) and extents[upcoming][0] <= start:
-            inside.append(upcoming)
-            upcoming += 1
-        # The innermost is the last one that is still open; those above it on the stack are over.
-        while inside and extents[inside[-1]][1] <= start:
-            inside.pop()
-        symbol = inside[-1] if inside else -1
+        symbol = sweep.innermost(start)
         if start in defined:
             continue  # the definition itself
         name = page.text(start, end).strip("\"'")
-        if name in _SELF or not 0 < len(name) <= MAX_NAME_CHARS:
+        if name in SELF or not 0 < len(name) <= MAX_NAME_CHARS:
             continue
-        if (name, symbol, kind) not in found:
-            found[name, symbol, kind] = Reference(name, page.line_at(start), symbol, kind)
+        receiver = receiver_before(page.source, start, members)
+        if not receiver and kind != "type" and scopes.is_local(name, symbol):
+            continue
+        key = name, receiver, symbol, kind
+        if key not in found:
+            known = scopes.type_of(receiver, symbol) if receiver else ""
+            found[key] = Reference(name, page.line_at(start), symbol, kind, receiver, known)
     return list(found.values())
 
 
 def imports_of(page: Page) -> list[Import]:
     """What is imported, in order."""
     return [
-        Import(module, tuple(names), page.line_at(at))
-        for (at, module), names in sorted(page.imports.items())
+        Import(module, tuple(t.names), page.line_at(at), tuple(t.aliases), t.alias)
+        for (at, module), t in sorted(page.imports.items(), key=itemgetter(0))
         if module
     ]
+
+
+def _scopes(
+    page: Page,
+    symbols: Sequence[Symbol],
+    extents: Sequence[tuple[int, int]],
+    defined: Collection[int],
+) -> Scopes:
+    """What is bound where. The names of functions within functions are no locals."""
+    scopes = Scopes(symbols, page.language.implicit_self)
+    sweep = Sweep(extents)
+    for binding in page.bindings:
+        symbol = sweep.innermost(binding.start)
+        if binding.start not in defined or binding.is_attribute:
+            scopes.bind(binding, symbol)
+    return scopes
 
 
 def _is_beside(earlier: Mark, mark: Mark) -> bool:

@@ -77,7 +77,10 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A name that is used. One per name, symbol and kind, at the first line that has it."""
+    """A name that is used. One per name, receiver, symbol and kind, at the first line of it.
+
+    What is a function's own, a parameter or a local variable, is not listed.
+    """
 
     name: str
     """The last identifier only: `get` for `self.session.get(...)`."""
@@ -85,6 +88,12 @@ class Reference:
     symbol: int
     """Index of the innermost symbol around it; -1 at the top."""
     kind: ReferenceKind
+    receiver: str = ""
+    """What it is taken from, with dots and without arguments, whatever the language: `self.session`
+    for `self.session.get(x)`, `Foo.new()` for `Foo::new(x).run()`. `?` stands for an expression."""
+    receiver_type: str = ""
+    """The same with what the file says a local variable or an attribute is: `Session()`, an
+    instance of it, after `session: Session`. `?` for a local of unknown type; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,13 @@ class Import:
 
     module: str
     names: tuple[str, ...]
-    """What is taken from it; empty where it is taken as a whole."""
+    """What is taken from it; empty where it is taken as a whole. `*` is all, `default` as in
+    JavaScript."""
     line: int
+    aliases: tuple[str, ...] = ()
+    """What `names` are called here, one for each."""
+    alias: str = ""
+    """What the module as a whole is called here, where that is said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,12 @@ from lsp_assist.server.protocol import (
     ASK,
     CANCEL,
     EXPERIMENTAL,
+    INDEX,
     SEARCH,
     STATUS,
     VERSION,
     Found,
+    IndexParams,
     SearchParams,
     SearchResult,
     structure,
@@ -41,13 +43,15 @@ from lsp_assist.server.protocol import (
 from lsp_assist.server.rpc import Connection, converter
 from lsp_assist.server.tasks import Tasks
 from lsp_assist.server.wire import frames
-from lsp_assist.workspace import Progress
+from lsp_assist.workspace import Filter, Progress
 
 __all__ = ["AssistServer"]
 
 logger = logging.getLogger(__name__)
 
 MAX_HITS = 200
+SHOWN_CHUNKS = 2_000  # what is embedded within a second or two needs no bar
+MAX_SYMBOLS = 200
 MAX_SAVED_BYTES = 100_000_000
 _CLOSE_S = 5.0
 _LINGER_S = 15.0
@@ -125,8 +129,10 @@ class AssistServer(LanguageServer):
             types.TEXT_DOCUMENT_CODE_ACTION: self._code_action,
             types.TEXT_DOCUMENT_CODE_LENS: self._code_lens,
             types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
+            types.WORKSPACE_SYMBOL: self._symbols,
             ASK: self._ask,
             CANCEL: self._turns.cancel,
+            INDEX: self._change_index,
             SEARCH: self._search,
             STATUS: self._status,
         }
@@ -208,7 +214,10 @@ class AssistServer(LanguageServer):
         self._tasks.start(self._watch_files(), "watching files")
 
     async def _watch_files(self) -> None:
-        self.assistant.workspace.watches_files = await self.client.watch_files()
+        workspace = self.assistant.workspace
+        workspace.watches_files = workspace.watches_files or await self.client.watch_files()
+        if not workspace.watches_files:
+            await workspace.watch()
 
     def _shutdown(self, _params: object) -> None:
         self.protocol.phase = "shutdown"
@@ -250,6 +259,27 @@ class AssistServer(LanguageServer):
                     await self.assistant.workspace.refresh(report)
                 except AssistError as error:
                     self.client.tell(str(error), types.MessageType.Error)
+        await self._show_embedding()
+
+    async def _show_embedding(self) -> None:
+        """Show how far the vectors are, if that takes long; the work does not depend on it."""
+        workspace = self.assistant.workspace
+        if not workspace.embeds:
+            return
+
+        def pause() -> None:
+            self._tasks.start(workspace.pause(True), "pausing")
+
+        with self.client.progress("Embedding", pause, "chunks") as bar:
+            beginning: asyncio.Task[None] | None = None
+
+            def report(progress: Progress) -> None:
+                nonlocal beginning
+                if beginning is None and progress.n_total - progress.n_done > SHOWN_CHUNKS:
+                    beginning = self._tasks.start(bar.begin(), "showing progress")
+                bar.report(progress.n_done, progress.n_total)
+
+            await workspace.embedded(report)
 
     def _cancel_progress(self, params: types.WorkDoneProgressCancelParams) -> None:
         self.client.cancel_progress(params.token)
@@ -270,6 +300,7 @@ class AssistServer(LanguageServer):
             except AssistError as error:
                 self.client.tell(str(error), types.MessageType.Warning)
         self._index()
+        self._tasks.start(self._watch_files(), "watching files")
 
     # Documents
 
@@ -323,7 +354,8 @@ class AssistServer(LanguageServer):
         return self._hits(asked)
 
     async def _hits(self, asked: SearchParams) -> object:
-        hits = await self.assistant.workspace.search(asked.query, asked.limit)
+        where = Filter(asked.path, asked.language)
+        hits = await self.assistant.workspace.search(asked.query, asked.limit, where)
         found = [
             Found(
                 uri=places.uri_of(self.assistant, str(hit.root), hit.path),
@@ -337,6 +369,25 @@ class AssistServer(LanguageServer):
             for hit in hits
         ]
         return unstructure(SearchResult(tuple(found)))
+
+    def _change_index(self, params: object) -> Awaitable[object]:
+        asked = structure(IndexParams, params)
+        if asked.action not in ("pause", "resume", "rebuild"):
+            raise BadInput("`action` must be pause, resume or rebuild", field="action")
+        return self._changed_index(asked.action)
+
+    async def _changed_index(self, action: str) -> object:
+        workspace = self.assistant.workspace
+        if action == "rebuild":
+            await workspace.clear()
+            self._index()
+        else:
+            await workspace.pause(action == "pause")
+        return unstructure({"indexes": await workspace.status()})
+
+    async def _symbols(self, params: types.WorkspaceSymbolParams) -> list[types.SymbolInformation]:
+        found = await self.assistant.workspace.symbols(params.query, MAX_SYMBOLS)
+        return [places.symbol(self.assistant, root, symbol) for root, symbol in found]
 
     async def _status(self, _params: object) -> object:
         status = await self.assistant.status()

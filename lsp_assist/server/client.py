@@ -6,6 +6,7 @@ are clients that never answer. None of them raises; each says whether it was don
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = ["Bar", "Client"]
 logger = logging.getLogger(__name__)
 
 EDIT_TIMEOUT_S = 10.0
+_TOLD_AFTER_S = 3.0
 
 
 @dataclass(slots=True)
@@ -106,9 +108,11 @@ class Client:
         return await self._ask(types.CLIENT_REGISTER_CAPABILITY, params) is not _NOTHING
 
     @contextmanager
-    def progress(self, title: str, on_cancel: Callable[[], object]) -> Iterator["Bar"]:
+    def progress(
+        self, title: str, on_cancel: Callable[[], object], unit: str = "files"
+    ) -> Iterator["Bar"]:
         """A progress bar of the editor, where it shows any; `on_cancel` is called by its button."""
-        bar = Bar(self, f"lsp-assist/{next(self._tokens)}", title, on_cancel)
+        bar = Bar(self, f"lsp-assist/{next(self._tokens)}", title, on_cancel, unit)
         self._bars[bar.token] = bar
         try:
             yield bar
@@ -153,6 +157,8 @@ class Bar:
     token: str
     title: str
     on_cancel: Callable[[], object]
+    unit: str
+    _began_at: float = field(default_factory=time.monotonic)
     _is_shown: bool = False
     _done: tuple[int, int] = (0, 0)
     _percent: int = -1
@@ -171,8 +177,16 @@ class Bar:
         percent = 100 * min(n_done, n_total) // max(n_total, 1)
         if self._is_shown and percent > self._percent:
             self._percent = percent
-            message = f"{n_done:,} of {n_total:,} files"
+            message = f"{n_done:,} of {n_total:,} {self.unit}{self._left(n_done, n_total)}"
             self._send(types.WorkDoneProgressReport(message=message, percentage=percent))
+
+    def _left(self, n_done: int, n_total: int) -> str:
+        """How long the rest takes at the pace so far, once that can be told and is worth it."""
+        took_s = time.monotonic() - self._began_at
+        left_s = took_s * (n_total - n_done) / max(n_done, 1)
+        if n_done <= 0 or took_s < _TOLD_AFTER_S or left_s < _TOLD_AFTER_S:
+            return ""
+        return f", {left_s:.0f} s left" if left_s < 120 else f", {left_s / 60:.0f} min left"
 
     def end(self) -> None:
         """Take the bar away."""

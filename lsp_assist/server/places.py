@@ -7,13 +7,24 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lsprotocol import types
+
 from lsp_assist.assistant import Assistant, Selection
 from lsp_assist.codebase.documents import Document, Encoding, Text
 from lsp_assist.codebase.reading import Contents, read_text
+from lsp_assist.codebase.store import StoredSymbol
 from lsp_assist.errors import BadInput
 from lsp_assist.server import protocol
 
-__all__ = ["innermost_root", "path_of", "selection", "uri_of"]
+__all__ = ["innermost_root", "path_of", "selection", "symbol", "uri_of"]
+
+# LSP has no kind for these.
+_OTHER_KINDS = {
+    "trait": types.SymbolKind.Interface,
+    "type": types.SymbolKind.Class,
+    "macro": types.SymbolKind.Function,
+    "heading": types.SymbolKind.String,
+}
 
 
 def path_of(uri: str) -> Path | None:
@@ -78,6 +89,16 @@ def selection(
         language=_language(document),
         root=str(root),
     )
+
+
+def symbol(assistant: Assistant, root: Path, found: StoredSymbol) -> types.SymbolInformation:
+    """A symbol as LSP says it. Its range is whole lines, as long as nobody knows their text."""
+    name = found.qualified_name or found.name
+    around = name.removesuffix(found.name).rstrip(".:#")
+    kind = _OTHER_KINDS.get(found.kind) or types.SymbolKind[found.kind.capitalize()]
+    start, end = types.Position(found.start_line, 0), types.Position(found.end_line + 1, 0)
+    location = types.Location(uri_of(assistant, str(root), found.path), types.Range(start, end))
+    return types.SymbolInformation(location, found.name, kind, container_name=around or None)
 
 
 def _clamped(text: Text, selected: protocol.Range, encoding: Encoding) -> tuple[int, int, str]:

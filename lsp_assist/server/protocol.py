@@ -22,6 +22,7 @@ __all__ = [
     "EVENT",
     "EVENTS",
     "EXPERIMENTAL",
+    "INDEX",
     "REQUESTS",
     "SEARCH",
     "STATUS",
@@ -40,6 +41,8 @@ __all__ = [
     "Failed",
     "Found",
     "IndexInfo",
+    "IndexParams",
+    "IndexResult",
     "ModelInfo",
     "Position",
     "Range",
@@ -64,6 +67,7 @@ the extension."""
 
 ASK = "assist/ask"
 CANCEL = "assist/cancel"
+INDEX = "assist/index"
 SEARCH = "assist/search"
 STATUS = "assist/status"
 EVENT = "assist/event"
@@ -181,6 +185,8 @@ class SearchParams:
 
     query: Annotated[str, "a question, a name, a part of a name"]
     limit: Annotated[int, "1 to 200"] = 20
+    path: Annotated[str, "a folder or file that the places lie in, relative to its workspace"] = ""
+    language: Annotated[str, "`python`, `go`, ...: the language of the places"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,32 @@ class IndexInfo:
     n_chunks: Annotated[int, ""]
     n_done: Annotated[int, "files that the running refresh has read; 0 when none runs"]
     n_total: Annotated[int, "of as many"]
+    embedder: Annotated[str, "what finds code by meaning; empty if nothing does"]
+    embedding: Annotated[str, '`"off"`, `"waiting"`, `"embedding"`, `"paused"` or `"ready"`']
+    n_vectors: Annotated[int, "contents of chunks that have a vector"]
+    n_waiting: Annotated[int, "chunks without one, as far as they were counted"]
+    n_bytes: Annotated[int, "what the index takes on disk"]
+    problems: Annotated[
+        tuple[str, ...], "files of which there is less than there could be, with the reason"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexParams:
+    """What to do with the indexes of the workspace's folders."""
+
+    action: Annotated[
+        str,
+        "`pause` embeds no more, in any process, until `resume`; `rebuild` throws all away and"
+        " indexes anew",
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexResult:
+    """The indexes when that was done."""
+
+    indexes: Annotated[tuple[IndexInfo, ...], ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +334,7 @@ class Failed:
 REQUESTS: dict[str, tuple[type, type]] = {
     ASK: (AskParams, AskResult),
     CANCEL: (CancelParams, Empty),
+    INDEX: (IndexParams, IndexResult),
     SEARCH: (SearchParams, SearchResult),
     STATUS: (Empty, StatusResult),
 }

@@ -236,6 +236,16 @@ def test_ctrl_c_ends_a_reply_within_a_moment_and_keeps_what_was_said(
     assert stderr.strip() == "Cancelled."
 
 
+@pytest.mark.slow
+def test_a_file_that_its_grammar_cannot_take_is_named(root: Path) -> None:
+    """It takes tree-sitter 20 seconds and does not stop when asked; the rest is indexed."""
+    (root / "hangs.kt").write_text("@a\n" * 33_000)
+    assert "2 files" in run("index", root)
+    status = json.loads(run("index", root, "--status", "--json"))
+    assert [problem.partition(":")[0] for problem in status["problems"]] == ["hangs.kt"]
+    assert status["nSymbols"] == 2
+
+
 def test_ctrl_c_while_indexing_keeps_what_is_done(tmp_path: Path) -> None:
     root = tmp_path / "large"
     root.mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lsp_assist.codebase.languages import Language, language_of
 from lsp_assist.codebase.outline import outline
-from lsp_assist.codebase.symbols import Outline
+from lsp_assist.codebase.symbols import Outline, Reference
 
 __all__ = ["FIXTURES", "Fixture", "fixtures", "render"]
 
@@ -62,17 +62,28 @@ def _lines(found: Outline) -> Iterator[str]:
         yield "  " * depth[-1] + f"    `{symbol.signature}` {symbol.summary}".rstrip()
     yield "imports"
     for wanted in found.imports:
-        yield f"  {wanted.line} {' '.join((wanted.module, *wanted.names))}"
+        names = map(_renamed, wanted.names, wanted.aliases)
+        yield f"  {wanted.line} {' '.join((_renamed(wanted.module, wanted.alias), *names))}"
     yield "references"
     for index in range(-1, len(found.symbols)):
         used = [r for r in found.references if r.symbol == index]
         if used:
             who = found.symbols[index].qualified_name if index != -1 else "-"
-            yield f"  {who}: " + ", ".join(f"{r.kind} {r.name} {r.line}" for r in used)
+            yield f"  {who}: " + ", ".join(map(_reference, used))
     yield "chunks"
     for chunk in found.chunks:
         about = found.symbols[chunk.symbol].qualified_name if chunk.symbol != -1 else "-"
         yield f"  {chunk.start_line}-{chunk.end_line} {about}"
+
+
+def _renamed(name: str, alias: str) -> str:
+    return f"{name}={alias}" if alias not in ("", name) else name
+
+
+def _reference(used: Reference) -> str:
+    receiver = f"{used.receiver}." if used.receiver else ""
+    known = f" ({used.receiver_type})" if used.receiver_type else ""
+    return f"{used.kind} {receiver}{used.name}{known} {used.line}"
 
 
 def _read(file: Path) -> Fixture:

@@ -164,6 +164,51 @@ def test_lines_with_their_ends_make_the_text(text: str) -> None:
     ]
 
 
+HALVES = ["\ud800", "\udbff", "\udc00", "\udfff"]
+broken_texts = st.lists(st.sampled_from([*ALPHABET, *HALVES]), max_size=12).map("".join)
+
+
+def mended(text: str) -> str:
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+@given(broken_texts, st.lists(st.tuples(broken_texts, ranges | st.none()), max_size=6), encodings)
+def test_half_pairs_are_replaced_wherever_they_come_in(
+    text: str, edits: list[tuple[str, Range | None]], encoding: Encoding
+) -> None:
+    """Opened, inserted or sent whole: the text is that of an editor that shows U+FFFD for each."""
+    store, whole = opened(text), opened(mended(text))
+    for version, (inserted, range_) in enumerate(edits, start=2):
+        changed = store.change(URI, version, [Change(inserted, range_)], encoding)
+        expected = whole.change(URI, version, [Change(mended(inserted), range_)], encoding)
+        assert changed.text == expected.text
+        changed.text.content.encode()
+
+
+@given(texts, st.lists(st.tuples(st.integers(0, 6) | st.none(), changes), max_size=10), encodings)
+def test_versions_that_go_back_never_lead_to_a_text_that_the_editor_does_not_hold(
+    text: str, sent: list[tuple[int | None, Change]], encoding: Encoding
+) -> None:
+    """What is refused changes nothing, and nothing is taken until the whole text comes."""
+    store, buffer, is_lost, newest = opened(text, version=1), Buffer(text, encoding), False, 1
+    for version, change in sent:
+        before = document(store)
+        is_whole = change.range is None
+        is_stale = version is not None and version < newest
+        if not is_whole and (is_stale or is_lost):
+            with pytest.raises(DocumentError):
+                store.change(URI, version, [change], encoding)
+            is_lost = True
+            assert document(store).text is before.text
+            assert document(store).is_out_of_sync
+            continue
+        changed = store.change(URI, version, [change], encoding)
+        buffer.apply(change)
+        is_lost, newest = False, changed.version
+        assert changed.text.content == buffer.text
+        assert not changed.is_out_of_sync
+
+
 # --- lines and positions, by hand ---
 
 

@@ -73,7 +73,8 @@ def test_the_queries_fit_the_grammar_and_use_known_captures(name: str) -> None:
     for text, known in (
         (queries.symbols, KINDS | MARKERS),
         (queries.references, {"call", "type", "name"}),
-        (queries.imports, {"from", "imported", "import"}),
+        (queries.imports, {"from", "imported", "import", "as", "alias", "default"}),
+        (queries.locals, {"local", "attribute", "type", "made", "value"}),
     ):
         outside_strings = re.sub(r'"[^"]*"', "", text)
         captures = {c for c in re.findall(r"@(\w+)", outside_strings) if not c.startswith("_")}

@@ -82,11 +82,12 @@ def test_a_term_scores_as_in_sqlite_but_for_its_weight(
     finally:
         db.close()
     counts = [(Counter(n), Counter(b)) for n, b in documents]
-    corpus = merged_corpus((0, 0, Counter()), [n + b for n, b in counts], [term])
+    corpus = merged_corpus((0, 0, Counter()), [(n + b, (n + b).total()) for n, b in counts], [term])
     n = len(theirs)
     their_idf = max(math.log((len(documents) - n + 0.5) / (n + 0.5)), 1e-6)
     for row, (name, body) in enumerate(counts, start=1):
-        score = bm25([term], ((2.0, name), (1.0, body)), corpus)
+        n_terms = name.total() + body.total()
+        score = bm25([term], ((2.0, name), (1.0, body)), n_terms, corpus)
         expected = theirs.get(row, 0.0) / their_idf * corpus.idf(term)
         assert score == pytest.approx(expected, rel=1e-6, abs=1e-9)
 

@@ -49,10 +49,12 @@ def check(found: Outline, text: str) -> None:
         if reference.symbol != -1:
             user = found.symbols[reference.symbol]
             assert user.start_line <= reference.line <= user.end_line
-    unique = {(r.name, r.symbol, r.kind) for r in found.references}
+        assert "\n" not in reference.receiver + reference.receiver_type
+    unique = {(r.name, r.receiver, r.symbol, r.kind) for r in found.references}
     assert len(unique) == len(found.references)
     for wanted in found.imports:
         assert wanted.module
+        assert len(wanted.names) == len(wanted.aliases)
         assert 0 <= wanted.line < len(lines)
 
     covered = [i for c in found.chunks for i in range(c.start_line, c.end_line + 1)]
@@ -177,7 +179,7 @@ def test_a_decorator_on_the_line_of_its_function_is_no_comment_of_the_next_one()
 
 
 def test_a_reference_is_listed_once_per_symbol_and_kind() -> None:
-    found = of("def f(g):\n    g()\n    g()\n    return g\n\ng()\n")
+    found = of("def f(x):\n    g()\n    g()\n    return g\n\ng()\n")
     assert [(r.name, r.symbol, r.kind, r.line) for r in found.references] == [
         ("g", 0, "call", 1),
         ("g", 0, "name", 3),

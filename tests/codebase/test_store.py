@@ -50,7 +50,7 @@ def test_what_was_put_is_found(store: Store) -> None:
     assert (found[0].name, found[0].body) == ("gamma", "def gamma")
     assert [s.name for s in store.symbols_of("a.py")] == ["alpha", "beta"]
     assert [s.path for s in store.symbols_named("gamma")] == ["b.py"]
-    assert [s.name for s in store.users_of("gamma")] == ["alpha"]
+    assert [(path, use.ordinal) for path, use in store.uses_named("gamma", 9)] == [("a.py", 0)]
     assert [use.name for use in store.uses_in("a.py", 0)] == ["gamma"]
     assert (store.counts().n_files, store.counts().n_symbols, store.counts().n_chunks) == (2, 3, 3)
 
@@ -59,7 +59,7 @@ def test_putting_a_file_again_replaces_all_of_it(store: Store) -> None:
     store.put([file("a.py", "alpha", calls=("x",))])
     store.put([file("a.py", "beta")])
     assert store.search(["alpha"], 10) == []
-    assert store.users_of("x") == []
+    assert store.uses_named("x", 9) == []
     assert [match.path for match in store.search(["beta"], 10)] == ["a.py"]
     assert store.corpus(["alpha", "beta"])[2] == {"beta": 1}
 

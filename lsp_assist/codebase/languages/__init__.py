@@ -24,6 +24,7 @@ class Queries:
     symbols: str = ""
     references: str = ""
     imports: str = ""
+    locals: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class Language:
     """As a first line `#!` names them, without a version."""
     separator: str = "."
     """Between the parts of a qualified name."""
+    members: tuple[str, ...] = (".",)
+    """Between a value and what is taken from it."""
+    implicit_self: bool = False
+    """Whether a method names its object's members without `self` or `this`."""
     line_comments: tuple[str, ...] = ()
     """What starts a comment that ends with its line."""
     block_comments: tuple[str, ...] = ()
@@ -110,4 +115,5 @@ def _queries(name: str) -> Queries:
         before.symbols + own.symbols,
         before.references + own.references,
         before.imports + own.imports,
+        before.locals + own.locals,
     )

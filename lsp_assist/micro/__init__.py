@@ -1,0 +1,1 @@
+"""Small models of our own: gathering what they learn from, training and exporting them."""
