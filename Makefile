@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format clean
-.PHONY: bench bench-cli bench-engine bench-index bench-retrieval bench-context
+.PHONY: setup ask test test-fast test-editors check format clean
+.PHONY: bench bench-cli bench-engine bench-index bench-retrieval bench-context bench-editors
 
 setup: $(STAMP)
 
@@ -27,6 +27,9 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow' -n 2
 
+test-editors: $(STAMP)
+	$(BIN)/python -m pytest -n auto tests/editors
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,7 +40,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-index bench-retrieval bench-context
+bench: bench-cli bench-engine bench-index bench-retrieval bench-context bench-editors
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
@@ -54,6 +57,9 @@ bench-index: $(STAMP)
 
 bench-retrieval: $(STAMP)
 	$(BIN)/python -m tests.bench.retrieval
+
+bench-editors: $(STAMP)
+	$(BIN)/python -m tests.bench.editors
 
 clean:
 	rm -rf $(VENV) build dist
