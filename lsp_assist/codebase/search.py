@@ -21,7 +21,7 @@ EVERYWHERE = Filter()
 
 # Source: LOG.md, 2026-11: BM25 (.6) with a static embedding (.4) by normalised scores beat either,
 # and reciprocal ranks; with a second embedder .4/.3/.3 was best.
-LEXICAL_WEIGHT = {0: 1.0, 1: 0.6}
+LEXICAL_WEIGHT = 0.6
 LEXICAL_WEIGHT_OF_MANY = 0.4
 
 # Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
@@ -91,7 +91,9 @@ def fuse(
 
 def weights_of(n_voices: int) -> list[float]:
     """The weight of the lexical scores, and of so many embedders'."""
-    own = LEXICAL_WEIGHT.get(n_voices, LEXICAL_WEIGHT_OF_MANY)
+    if not n_voices:
+        return [1.0]
+    own = LEXICAL_WEIGHT if n_voices == 1 else LEXICAL_WEIGHT_OF_MANY
     return [own, *[(1 - own) / n_voices] * n_voices]
 
 
