@@ -77,7 +77,7 @@ def main() -> None:
     print(f"split {options.split}, load {os.getloadavg()[0]:.1f}")
     for task in options.only or TASKS:
         measure, n = TASKS[task]
-        n = N_QUICK if options.quick else options.questions or n
+        n = options.questions or (N_QUICK if options.quick else n)
         run, asked = Run(n, options.lines, own), Asked()
         for repository in _material(options, task):
             started = time.perf_counter()
