@@ -314,7 +314,7 @@ class Store:
         where: Filter | None = None,
         frequency: Mapping[str, int] | None = None,
     ) -> list[Candidate]:
-        """The chunks that hold any of these terms, the most promising first by FTS5's BM25.
+        """The most promising chunks that hold any of these terms by FTS5's BM25, in no order.
 
         `frequency` is as `corpus` gives it, for who has asked already. Terms in so many chunks
         that going through them would take long do not count here; who scores the chunks sees them.
