@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from lsp_assist.codebase.chunks import cut
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import Language
+from lsp_assist.codebase.preprocessor import without_torn_branches
 from lsp_assist.codebase.receivers import Binding, made_type, written_type
 from lsp_assist.codebase.structure import (
     MAX_NAME_CHARS,
@@ -51,6 +52,7 @@ __all__ = [
     "line_starts",
     "outline",
     "outline_of",
+    "parsable",
     "parsed",
     "read",
 ]
@@ -78,7 +80,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
     source = text.encode("utf-8", "replace")  # a lone surrogate would break the predicates
     page = Page(language, source, split_lines(text), line_starts(source))
     if language.grammar and source:
-        tree, page.problem = parsed(language, source)
+        tree, page.problem = parsed(language, parsable(language, source))
         if tree is not None:
             read(page, tree.root_node)
     return outline_of(path, page)
@@ -105,6 +107,11 @@ def line_starts(source: bytes) -> list[int]:
         lengths = map(len, source.split(b"\n"))
         return list(accumulate(lengths, lambda at, length: at + length + 1, initial=0))[:-1]
     return [0, *(end.end() for end in _LINE_END.finditer(source))]
+
+
+def parsable(language: Language, source: bytes) -> bytes:
+    """The text as its grammar can take it; every byte is where it was."""
+    return without_torn_branches(source) if language.has_preprocessor else source
 
 
 def parsed(
