@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-SCHEMA_VERSION = 8  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 9  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
 MAX_MARKS = 500  # values in one statement
@@ -372,6 +372,21 @@ class Store:
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""
         return self._symbols("WHERE path = ? ORDER BY ordinal", (path,))
+
+    def symbols_in(
+        self, path: str, stretches: Collection[tuple[int, int, int]]
+    ) -> list[StoredSymbol]:
+        """The symbols of a file with these ordinals, or wholly between these lines, in order.
+
+        A stretch is an ordinal and two lines, both included. Of a large file those are few.
+        """
+        found: dict[int, StoredSymbol] = {}
+        for some in _slices(list(stretches), MAX_MARKS // 4):
+            either = " OR ".join(["ordinal = ? OR (start_line >= ? AND end_line <= ?)"] * len(some))
+            values = [path, *(value for stretch in some for value in stretch)]
+            for symbol in self._symbols(f"WHERE path = ? AND ({either})", values):
+                found[symbol.ordinal] = symbol
+        return [found[ordinal] for ordinal in sorted(found)]
 
     def symbols_named(self, name: str, limit: int = 50) -> list[StoredSymbol]:
         """Definitions with this very name."""

@@ -44,6 +44,7 @@ COMPACT_FRAGMENTS = 64  # files that a table may have before they are merged
 MAX_UNWRITTEN = 20_000  # of unsaved text; the oldest are forgotten, and made again when needed
 _BTREE_ROWS = 10_000
 _KEEP_VERSIONS_S = 120  # another process may be reading an older version
+_NOISE_ROWS = 8_192  # tell the middle of all similarities as well as a million
 _SPARE_BYTES = 8 << 20
 _LOAD_ROWS = 16_384
 _DELETE_KEYS = 2_000
@@ -158,8 +159,9 @@ class Vectors:
             if limit < len(similarities):
                 best = np.argpartition(similarities, -limit)[-limit:]
             if n_deviations > float("-inf"):
-                noise = float(np.median(similarities))
-                deviation = 1.4826 * float(np.median(np.abs(similarities - noise)))
+                some = similarities[:: 1 + len(similarities) // _NOISE_ROWS]
+                noise = float(np.median(some))
+                deviation = 1.4826 * float(np.median(np.abs(some - noise)))
                 best = best[similarities[best] > noise + n_deviations * deviation]
             found = [(keys[row], float(similarities[row])) for row in best]
         if table is not None:
