@@ -108,7 +108,7 @@ class LiveOutline:
         if not self.language.grammar or not source:
             return None, ""
         tree, problem = None, ""
-        if before is not None:
+        if before is not None and not before.root_node.has_error:
             _edit(before, old, source)
             tree, problem = parsed(self.language, source, before)
         if tree is None or tree.root_node.has_error:
@@ -131,7 +131,7 @@ class LiveOutline:
         ]
         anew: dict[int, _Found] = {}
         if unknown:
-            read(page, root, (unknown[0].start, unknown[-1].end))
+            read(page, root, _stretches(unknown))
             parts = _parts(page, unknown)
             anew = {s.start: _found_in(part) for s, part in zip(unknown, parts, strict=True)}
         found = []
@@ -278,6 +278,17 @@ def _parts(page: Page, sections: Sequence[_Section]) -> list[Page]:
 def _found_in(part: Page) -> _Found:
     symbols, extents, spans = symbols_of(part)
     return _Found(symbols, spans, references_of(part, symbols, extents), imports_of(part))
+
+
+def _stretches(sections: Sequence[_Section]) -> list[tuple[int, int]]:
+    """Where the sections are, as few stretches of bytes."""
+    found: list[tuple[int, int]] = []
+    for section in sections:
+        if found and found[-1][1] == section.start:
+            found[-1] = found[-1][0], section.end
+        else:
+            found.append((section.start, section.end))
+    return found
 
 
 def _placed(found: _Found, line: int, n_symbols: int) -> _Found:
