@@ -231,6 +231,7 @@ class Store:
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
         self._is_closed = False
+        self._n_opened = 0
         self._counted: tuple[object, int, int] | None = None
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
@@ -455,8 +456,10 @@ class Store:
 
     def version(self) -> int:
         """Differs from what it was before if anything was written since, by any process."""
-        rows = self._read("PRAGMA data_version")
-        return int(rows[0][0]) if rows else -1
+        with self._read_lock:
+            rows = self._read("PRAGMA data_version")
+            # A store that was made anew counts from the beginning again.
+            return (self._n_opened << 32) + int(rows[0][0]) if rows else -1
 
     def imports_of(self, path: str) -> list[StoredImport]:
         """What a file imports, in order of line."""
@@ -517,6 +520,7 @@ class Store:
                 raise _Outdated
             self._writer.execute("SELECT COUNT(*) FROM chunks").fetchone()
             self._reader = self._connect()
+            self._n_opened += 1
             self._counted = None  # another connection counts from another number
         except BaseException:
             self._writer.close()
