@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
 MANY_FILES = 100  # changed at once, as by a branch switch: one look at the disk finds them sooner
 CATCH_UP_S = 1.0  # that a question waits for such a look
-PULL_AFTER_S = 0.5  # of rest, changed files are read though nobody asks, to be embedded
+PULL_AFTER_S = 0.2  # of rest, changed files are read though nobody asks, to be embedded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -263,8 +263,8 @@ class Workspace:
             for path in changed:
                 if place := self._place(path):
                     await self._on_thread(place[0].refresh_file, place[1])
-        if changed:
-            self._wake()
+        if changed and self._embedding is not None:
+            self._embedding.wake_rested()
         running = self._refreshing is not None and not self._refreshing.done()
         is_watching = self._watcher is not None and self._watcher.is_watching
         age_s = time.monotonic() - self._refreshed_at
