@@ -135,6 +135,7 @@ class Index:
             self._store,
             embedders,
             settings.max_file_bytes,
+            settings.max_disk_bytes,
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
