@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli bench-engine bench-index bench-retrieval clean
+.PHONY: setup ask test test-fast check format clean
+.PHONY: bench bench-cli bench-engine bench-index bench-retrieval bench-context
 
 setup: $(STAMP)
 
@@ -36,13 +37,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-index bench-retrieval
+bench: bench-cli bench-engine bench-index bench-retrieval bench-context
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
 
 bench-engine: $(STAMP)
 	$(BIN)/python -m tests.bench.engine
+
+bench-context: $(STAMP)
+	$(BIN)/python -m tests.bench.context
 
 # Compares with universal-ctags, which must be there.
 bench-index: $(STAMP)
