@@ -68,6 +68,7 @@ class EmbeddingThread:
         self._is_opening = True
         self._state: Literal["busy", "done", "stuck"] = "busy"
         self._retry_s = RETRY_S
+        self._has_failed = False
         self._battery = (float("-inf"), False)
         self._thread = threading.Thread(target=self._run, name="embedding", daemon=True)
         self._thread.start()
@@ -86,10 +87,17 @@ class EmbeddingThread:
 
     def wake(self) -> None:
         """Note that something changed. Returns at once; the work starts after a rest."""
+        self._note_change(time.monotonic())
+
+    def wake_rested(self) -> None:
+        """Note that something changed which has come to rest. The work starts at once."""
+        self._note_change(time.monotonic() - REST_S)
+
+    def _note_change(self, last_at: float) -> None:
         now = time.monotonic()
         with self._changed:
             self._state = "busy"
-            self._last_at = now
+            self._last_at = max(self._last_at, last_at)
             if self._first_at is None:
                 self._first_at = now
             self._changed.notify_all()
@@ -189,7 +197,14 @@ class EmbeddingThread:
 
     def _embedded(self, index: Index) -> bool:
         """Do what is to be done for one index; whether nothing is left that could be."""
-        index.embedding.use(self._embedders)
+        try:
+            index.embedding.use(self._embedders)
+        except AssistError as error:  # it cannot even be asked how long its vectors are
+            log = logger.debug if self._has_failed else logger.warning
+            log("%s", error)
+            self._has_failed = True
+            return False
+        self._has_failed = False
         if index.embedding.is_paused:
             return True
         stopped_by_question = False

@@ -58,7 +58,11 @@ def search(
     scored = _scored(chunks, heard, query_terms, corpus)
     scored.sort(key=lambda item: (-item[0] * ranking.prior(item[1].path), item[1].path))
     kept = scored[: max(limit * RESOLVED_PER_HIT, MIN_RESOLVED)]
-    symbols = {path: view.symbols_of(path) for path in {chunk.path for _, chunk in kept}}
+    stretches: dict[str, list[tuple[int, int, int]]] = {}
+    for _, chunk in kept:
+        stretch = chunk.ordinal, chunk.start_line, chunk.end_line
+        stretches.setdefault(chunk.path, []).append(stretch)
+    symbols = {path: view.symbols_in(path, wanted) for path, wanted in stretches.items()}
     terms, spelled = frozenset(query_terms), lexical.spelled_names(query)
     hits = (
         _hit(root, chunk, score, symbols[chunk.path], terms, spelled)
@@ -198,14 +202,16 @@ def _hit(
     spelled: frozenset[str],
 ) -> Hit:
     """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
-    named, best = None, 0
+    own = named = None
+    best = 0
     for symbol in symbols:
+        if symbol.ordinal == chunk.ordinal:
+            own = symbol
         if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
             n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
             n_named += symbol.name.lower() in spelled
             if n_named > best:
                 named, best = symbol, n_named
-    own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
     found = named or own or _no_symbol(chunk)
     score *= ranking.prior(chunk.path, found.kind)
     if found.name.lower() in spelled:
