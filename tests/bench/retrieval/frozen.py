@@ -5,7 +5,7 @@ on to another commit. The ranking is the product's own; it meets these in place 
 voices. Knows no weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -81,7 +81,9 @@ class _View:
     ) -> list[CountedChunk]:
         return [chunk for key in hashes for chunk in self.near.get(key, ())]
 
-    def symbols_of(self, path: str) -> Sequence[StoredSymbol]:
+    def symbols_in(
+        self, path: str, _stretches: Collection[tuple[int, int, int]]
+    ) -> Sequence[StoredSymbol]:
         return self.symbols[path]
 
 
