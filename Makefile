@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast check format bench bench-cli bench-engine bench-index bench-retrieval clean
+.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-editors bench-engine bench-index bench-retrieval clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,9 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow' -n 2
 
+test-editors: $(STAMP)
+	$(BIN)/python -m pytest -n auto tests/editors
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,7 +39,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-index bench-retrieval
+bench: bench-cli bench-editors bench-engine bench-index bench-retrieval
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
@@ -50,6 +53,9 @@ bench-index: $(STAMP)
 
 bench-retrieval: $(STAMP)
 	$(BIN)/python -m tests.bench.retrieval
+
+bench-editors: $(STAMP)
+	$(BIN)/python -m tests.bench.editors
 
 clean:
 	rm -rf $(VENV) build dist

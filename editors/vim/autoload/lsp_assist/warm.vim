@@ -1,0 +1,103 @@
+" Warming: the model reads the question while it is typed. Never blocks, never says anything unless
+" it was asked to.
+"
+" The next turn has its id before it is asked, so that what is warmed and what is asked are one turn.
+
+let s:turn_id = ''
+let s:timer = -1
+let s:typed = ''
+
+let s:PAUSE_MS = 150
+
+" The id of the turn that will be asked next.
+function! lsp_assist#warm#turn_id() abort
+  let s:turn_id = empty(s:turn_id) ? lsp_assist#chat#new_id() : s:turn_id
+  return s:turn_id
+endfunction
+
+" That turn was asked: the next one is another.
+function! lsp_assist#warm#asked() abort
+  call timer_stop(s:timer)
+  let s:turn_id = ''
+endfunction
+
+" The command line holds a question that is still typed. Called for each key: only a timer is set.
+function! lsp_assist#warm#typed(line) abort
+  call timer_stop(s:timer)
+  if get(g:, 'lsp_assist_warm', 1) && !lsp_assist#server#lacks('assist/warm')
+    let s:typed = a:line
+    let s:timer = timer_start(s:PAUSE_MS, function('s:pause'))
+  endif
+endfunction
+
+" The command line was left, by <CR> or <Esc>.
+function! lsp_assist#warm#left() abort
+  call timer_stop(s:timer)
+endfunction
+
+" Warms what the turn would show. Silent where nobody asked for it by name.
+function! lsp_assist#warm#send(chat, turn, is_silent) abort
+  let l:id = a:chat.id
+  let a:chat.warm = 'warming'
+  call lsp_assist#window#status(a:chat)
+  call lsp_assist#server#request('assist/warm', lsp_assist#ask#params(a:chat, a:turn),
+        \ {result, error -> s:warmed(l:id, a:is_silent, result, error)})
+endfunction
+
+function! s:warmed(chat_id, is_silent, result, error) abort
+  let l:chat = lsp_assist#chat#get(a:chat_id)
+  if !empty(l:chat)
+    let l:chat.warm = empty(a:error) && get(a:result, 'tokens') > 0 ? 'warm ' .. a:result.tokens : ''
+    call lsp_assist#window#status(l:chat)
+  endif
+  if a:is_silent
+    return
+  elseif !empty(a:error)
+    call lsp_assist#notice#error('not warmed: ' .. a:error.message)
+  else
+    call lsp_assist#notice#info(printf('warm: %d tokens, %d of them already were, in %d ms',
+          \ get(a:result, 'tokens'), get(a:result, 'cached'), float2nr(get(a:result, 'ms') + 0.0)))
+  endif
+endfunction
+
+" Runs while the command line is open: an error here would be shown across it.
+function! s:pause(_timer) abort
+  try
+    let l:match = matchlist(s:typed, '\C^[ :]*\(.\{-}\)' .. get(g:, 'lsp_assist_prefix', 'Q') .. '\(F\?\)!\?\s\+\(.*\)$')
+    if empty(l:match) || !empty(getcmdwintype())
+      return
+    endif
+    let l:asked = s:asked(l:match[1])
+    let l:question = lsp_assist#question#parse(l:match[3])
+    " A fork reads what its chat has read, and its own chat is not there yet.
+    if empty(l:asked) && !empty(l:match[1]) || !empty(l:question.error) || l:match[2] ==# 'F'
+      return
+    endif
+    let l:chat = has_key(l:question.flags, 'n') ? lsp_assist#chat#new() : lsp_assist#chat#current()
+    let l:is_empty = empty(l:asked) && empty(l:question.text .. join(keys(l:question.flags), ''))
+    if l:is_empty || !empty(lsp_assist#chat#running(l:chat))
+      return
+    endif
+    let l:context = lsp_assist#question#context(l:question, l:asked)
+    let l:turn = lsp_assist#chat#turn(lsp_assist#warm#turn_id(), l:question.text, l:question.mode, l:context)
+    let l:turn.model = l:question.model
+    call lsp_assist#warm#send(l:chat, l:turn, 1)
+  catch
+    call lsp_assist#doctor#log('while warming: ' .. v:exception)
+  endtry
+endfunction
+
+" The range in front of the command, where it can be told without running it.
+function! s:asked(range) abort
+  let l:range = substitute(a:range, '\s', '', 'g')
+  if l:range ==# "'<,'>"
+    return lsp_assist#place#visual()
+  elseif l:range ==# '%'
+    return lsp_assist#place#asked(2, 1, line('$'))
+  elseif l:range =~# '^\%(\.\|\d\+\)\%(,\%(\.\|\d\+\|\$\)\)\?$'
+    let l:lines = map(split(l:range, ','), {_, n -> n =~# '\d' ? str2nr(n) : line(n)})
+    return min(l:lines) < 1 || max(l:lines) > line('$') ? {}
+          \ : lsp_assist#place#asked(2, min(l:lines), max(l:lines))
+  endif
+  return {}
+endfunction
