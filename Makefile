@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-editors bench-engine bench-index bench-retrieval clean
+.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-engine bench-index \
+	bench-retrieval bench-editors clean
 
 setup: $(STAMP)
 
@@ -39,7 +40,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-editors bench-engine bench-index bench-retrieval
+bench: bench-cli bench-engine bench-index bench-retrieval bench-editors
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli

@@ -157,6 +157,22 @@ def test_keys_of_the_chat_window(session: Session, workspace: Path) -> None:
     session.vim.until_true("winnr('$') == 1 && expand('%') ==# 'a b.py'")
 
 
+def test_a_question_of_several_lines_is_typed_in_a_window(session: Session) -> None:
+    """It is warmed as well, for the chat that it was opened from; the code window is left alone."""
+    first = session.answered("one", "first")
+    session.vim.keys("C-w", "j")
+    session.vim.type("o-f why\nis it")
+    while (warmed := session.puppet.next("assist/warm"))["params"]["text"] != "why\nis it":
+        pass
+    session.vim.keys("Escape", "Enter")
+    asked = session.puppet.next("assist/ask")
+
+    assert asked["params"] == warmed["params"]
+    assert asked["params"]["chatId"] == first["params"]["chatId"]
+    assert asked["params"]["context"]["files"]
+    session.vim.until_true("&filetype ==# 'lspassist' && winnr('$') == 2")
+
+
 def test_a_chat_is_forked_at_the_turn_at_the_cursor(session: Session) -> None:
     first = session.answered("one", "first")
     session.answered("two", "second")
@@ -244,6 +260,76 @@ def test_a_code_action_is_picked_for_the_selection(session: Session) -> None:
     assert said | argument == said
     session.vim.until_shown("It explains.")
     session.vim.until_true(f"{CURRENT}.turns[0].status ==# 'done'")
+
+
+def test_what_a_question_would_show_is_told(session: Session) -> None:
+    session.answered("one", "first")
+    session.vim.command("QI -f why")
+    asked = session.puppet.next("assist/context")
+    piece = {"kind": "file", "level": "whole", "tokens": 900, "why": "named", "path": "a b.py"}
+    told: dict[str, object] = {"model": "small", "pieces": [piece], "tokens": 1000, "cold": 40}
+    told |= {"historyTokens": 60, "reason": "It fits.", "note": "", "leftOut": []}
+    told |= {"nLeftOut": 0, "nFilesNotShown": 1}
+    session.puppet.answer(asked, told | {"seconds": 0.25, "window": 8192})
+
+    assert asked["params"]["context"]["files"][0].endswith("/a%20b.py")
+    session.vim.until_shown(
+        "small · 1000 tokens · 40 of them cold · window 8192 · about 0.2 s to the first text"
+    )
+    session.vim.until_shown("   900  file       a b.py  whole  named")
+    session.vim.type("q")
+    session.vim.until_true("expand('%') ==# 'a b.py'")
+
+
+def test_edits_are_made_after_their_diff_was_seen(session: Session, workspace: Path) -> None:
+    """In the buffer, as one change to undo; refused if the buffer has changed meanwhile."""
+    asked = session.answered("one", "first")
+    uri = (workspace / "a b.py").as_uri().replace(" ", "%20")
+    session.vim.keys("C-w", "j")
+    session.vim.type("ga")
+    wanted = session.puppet.next("assist/edits")
+    diff = "--- a b.py\n+++ a b.py\n@@ -1,2 +1,2 @@\n-def f():\n+def é():\n"
+    file = {"uri": uri, "path": "a b.py", "isNew": False, "diff": diff}
+    told = {"editId": "e", "files": [file], "refused": []}
+    session.puppet.answer(wanted, told)
+    session.vim.until_shown("+def é():")
+    session.vim.type("ga")
+    accepted = session.puppet.next("assist/applyEdit")
+    old = session.puppet.request("workspace/applyEdit", edit(uri, 7, ((0, 4), (0, 5)), "é"))
+    made = session.puppet.request(
+        "workspace/applyEdit",
+        edit(uri, 1, ((5, 0), (6, 0)), "    return é()\n# end\n", ((0, 4), (0, 5)), "é"),
+    )
+    session.puppet.answer(accepted, {"applied": True})
+
+    ids = {"chatId": asked["params"]["chatId"], "turnId": asked["params"]["turnId"]}
+    assert wanted["params"] == ids
+    assert accepted["params"] == {**ids, "editId": "e", "isReviewed": True}
+    assert old["result"]["applied"] is False
+    assert made["result"] == {"applied": True}
+    session.vim.until_shown("the changes are made")
+    lines = session.vim.eval("getbufline('a b.py', 1, '$')")
+    assert lines == ["def é():", "    return 1", "", "", "def g():", "    return é()", "# end"]
+    assert session.puppet.next("textDocument/didChange")["params"]["textDocument"]["version"] == 2
+    session.vim.keys("C-w", "k")
+    session.vim.type("u")
+    session.vim.until_true("getline(1, '$') ==# readfile('a b.py')")
+
+
+def edit(uri: str, version: int, *places_and_texts: Any) -> dict[str, object]:
+    """What `workspace/applyEdit` takes."""
+    edits = [
+        {
+            "range": {
+                "start": {"line": start[0], "character": start[1]},
+                "end": {"line": end[0], "character": end[1]},
+            },
+            "newText": text,
+        }
+        for (start, end), text in zip(places_and_texts[::2], places_and_texts[1::2], strict=True)
+    ]
+    document = {"uri": uri, "version": version}
+    return {"edit": {"documentChanges": [{"textDocument": document, "edits": edits}]}}
 
 
 def test_a_reply_of_which_an_event_was_lost_is_whole_at_its_end(session: Session) -> None:

@@ -6,6 +6,7 @@ endif
 let b:did_ftplugin = 1
 
 nnoremap <buffer> <silent> <CR> :<C-u>call lsp_assist#ask#prompt('Q')<CR>
+nnoremap <buffer> <silent> o :<C-u>call lsp_assist#input#open(b:lsp_assist_chat)<CR>
 nnoremap <buffer> <silent> gx :<C-u>call lsp_assist#ask#prompt('QF')<CR>
 nnoremap <buffer> <silent> q :<C-u>call lsp_assist#window#close()<CR>
 nnoremap <buffer> <silent> gf :<C-u>call lsp_assist#window#go_to_source()<CR>
@@ -16,7 +17,7 @@ xnoremap <buffer> <silent> ]] :<C-u>call lsp_assist#window#go_to_turn(v:count1, 
 xnoremap <buffer> <silent> [[ :<C-u>call lsp_assist#window#go_to_turn(-v:count1, 1)<CR>
 
 let b:undo_ftplugin = 'execute "nunmap <buffer> <CR>"'
-for s:map in ['gx', 'q', 'gf', 'ga', ']]', '[[']
+for s:map in ['o', 'gx', 'q', 'gf', 'ga', ']]', '[[']
   let b:undo_ftplugin ..= ' | execute "nunmap <buffer> ' .. s:map .. '"'
 endfor
 let b:undo_ftplugin ..= ' | execute "xunmap <buffer> ]]" | execute "xunmap <buffer> [["'

@@ -4,13 +4,14 @@ if exists('b:current_syntax')
   finish
 endif
 
-" No indented code: a reply's lists are deep, and what is indented in them is text.
 runtime! syntax/markdown.vim
 unlet! b:current_syntax
+" Names of code have underscores, which are no errors here.
+silent! syntax clear markdownError
 
 syntax match lspAssistShown /^▏ .*$/
 syntax match lspAssistTurn /^# \%(You\>.*\|Assistant\)$/
-syntax match lspAssistEnd /^\*.*\*$/
+syntax match lspAssistEnd /^\*\%(Cancelled\.\|Proposes changes of .*\)\*$/
 
 highlight default link lspAssistShown Comment
 highlight default link lspAssistTurn Title

@@ -23,6 +23,17 @@ function! lsp_assist#ask#command(is_urgent, asked, typed) abort
   endif
 endfunction
 
+" What was typed in a window of its own, for a chat.
+function! lsp_assist#ask#in_chat(chat_id, typed) abort
+  let l:question = lsp_assist#question#parse(a:typed)
+  let l:turn = s:turn(l:question, {})
+  let l:chat = lsp_assist#chat#get(a:chat_id)
+  if !empty(l:turn) && !empty(l:chat)
+    call s:choose_model(l:chat, l:question)
+    call lsp_assist#ask#turn(l:chat, l:turn, 0)
+  endif
+endfunction
+
 " :QF: the chat up to the turn at the cursor, or up to its last one, goes on in a chat of its own.
 function! lsp_assist#ask#fork(is_urgent, asked, typed) abort
   let l:chat = lsp_assist#chat#current()

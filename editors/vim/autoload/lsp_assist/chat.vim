@@ -57,12 +57,6 @@ function! lsp_assist#chat#add(id, title, turns) abort
   return s:chats[a:id]
 endfunction
 
-function! lsp_assist#chat#remove(id) abort
-  if has_key(s:chats, a:id)
-    call remove(s:chats, a:id)
-  endif
-endfunction
-
 " A turn that was not asked yet. `context` is that of lsp_assist#question#context().
 function! lsp_assist#chat#turn(id, text, mode, context) abort
   return {'id': a:id, 'text': a:text, 'mode': a:mode, 'model': '', 'context': a:context, 'parts': [], 'status': 'running',

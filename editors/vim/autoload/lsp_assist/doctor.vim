@@ -50,7 +50,7 @@ function! s:server(status, error) abort
   for l:warning in a:status.warnings
     call add(l:lines, s:check(0, substitute(l:warning, "\n", ' ', 'g')))
   endfor
-  for l:method in ['assist/warm', 'assist/context', 'assist/fork', 'assist/chats', 'assist/models', 'assist/modes', 'assist/repair']
+  for l:method in ['assist/warm', 'assist/context', 'assist/fork', 'assist/chats', 'assist/edits', 'assist/models', 'assist/modes', 'assist/repair']
     if lsp_assist#server#lacks(l:method)
       call add(l:lines, s:check(0, 'this server has no ' .. l:method .. ' yet'))
     endif

@@ -60,6 +60,21 @@ function! lsp_assist#documents#flush() abort
   endfor
 endfunction
 
+" The version of a buffer's text at the server, 0 if it is not there.
+function! lsp_assist#documents#version(bufnr) abort
+  return get(get(s:told, a:bufnr, {}), 'version', 0)
+endfunction
+
+" The buffer that the server knows by this name, -1 if there is none.
+function! lsp_assist#documents#bufnr(uri) abort
+  for [l:bufnr, l:document] in items(s:told)
+    if l:document.uri ==# a:uri
+      return str2nr(l:bufnr)
+    endif
+  endfor
+  return -1
+endfunction
+
 " The server is gone, and with it all that it was told.
 function! lsp_assist#documents#forget() abort
   call timer_stop(s:timer)

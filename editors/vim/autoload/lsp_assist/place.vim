@@ -94,6 +94,18 @@ function! lsp_assist#place#root(path) abort
   return ''
 endfunction
 
+" The file that the user looks at: of this window, else, from a chat, of the window that was left last,
+" else of the first window that shows one; -1 if none does.
+function! lsp_assist#place#file_here() abort
+  for l:window in [winnr(), winnr('#')] + range(1, winnr('$'))
+    let l:bufnr = winbufnr(l:window)
+    if l:bufnr > 0 && empty(getbufvar(l:bufnr, '&buftype')) && !empty(bufname(l:bufnr))
+      return l:bufnr
+    endif
+  endfor
+  return -1
+endfunction
+
 " Shows a place beside the chat: in the window that was left last, else in a new one.
 function! lsp_assist#place#open(path, line) abort
   if &filetype ==# 'lspassist' || &buftype ==# 'nofile'

@@ -29,5 +29,25 @@ function! s:told(result, error) abort
 endfunction
 
 function! s:lines(told) abort
-  return split(json_encode(a:told), "\n")
+  let l:facts = [a:told.model, a:told.tokens .. ' tokens', a:told.cold .. ' of them cold']
+  call extend(l:facts, has_key(a:told, 'window') ? ['window ' .. a:told.window] : [])
+  call extend(l:facts, has_key(a:told, 'seconds') ? [printf('about %.1f s to the first text', a:told.seconds)] : [])
+  call extend(l:facts, has_key(a:told, 'costUsd') ? [printf('$%.4f', a:told.costUsd)] : [])
+  let l:lines = ['What the question would be asked with (q closes this page)', '', join(l:facts, ' · ')]
+  let l:lines += filter([a:told.reason, a:told.note], {_, text -> !empty(text)})
+  let l:lines += ['', 'Tokens'] + map(copy(a:told.pieces), {_, piece -> s:piece(piece)})
+  if a:told.historyTokens > 0
+    let l:lines += [printf('%6d  of these are earlier turns', a:told.historyTokens)]
+  endif
+  if a:told.nLeftOut > 0
+    let l:lines += ['', 'Left out: ' .. a:told.nLeftOut]
+          \ + map(copy(a:told.leftOut), {_, one -> printf('%6d  %s:%d-%d  %s', one.tokens, one.path, one.startLine + 1, one.endLine + 1, one.why)})
+  endif
+  return map(l:lines, {_, line -> substitute(line, "\n", ' ', 'g')})
+endfunction
+
+function! s:piece(piece) abort
+  let l:place = get(a:piece, 'path', '') .. (has_key(a:piece, 'startLine') && has_key(a:piece, 'endLine')
+        \ ? ':' .. (a:piece.startLine + 1) .. '-' .. (a:piece.endLine + 1) : '')
+  return printf('%6d  %-10s %s', a:piece.tokens, a:piece.kind, join(filter([l:place, a:piece.level, a:piece.why], {_, text -> !empty(text)}), '  '))
 endfunction

@@ -50,13 +50,12 @@ function! lsp_assist#question#context(question, asked) abort
     call s:add_selection(l:context, l:asked)
   endif
   if has_key(a:question.flags, 'f')
-    let l:file = bufnr('%')
-    if &buftype ==# '' && !empty(bufname(l:file))
-      let l:context.spec.files = [lsp_assist#place#uri(l:file)]
-      call add(l:context.labels, lsp_assist#place#shown(expand('%:p')))
-    else
-      throw 'lsp-assist: -f needs a buffer that is a file'
+    let l:file = lsp_assist#place#file_here()
+    if l:file == -1
+      throw 'lsp-assist: -f needs a window that shows a file'
     endif
+    let l:context.spec.files = [lsp_assist#place#uri(l:file)]
+    call add(l:context.labels, lsp_assist#place#shown(fnamemodify(bufname(l:file), ':p')))
   endif
   for [l:letter, l:name] in [['b', 'buffers'], ['t', 'tags'], ['p', 'project'], ['d', 'diff']]
     if has_key(a:question.flags, l:letter)

@@ -157,7 +157,11 @@ function! s:params() abort
         \   'general': {'positionEncodings': [lsp_assist#server#encoding(), 'utf-16']},
         \   'textDocument': {'synchronization': {'didSave': v:true}},
         \   'window': {'showDocument': {'support': v:true}},
-        \   'workspace': {'workspaceFolders': v:true},
+        \   'workspace': {
+        \     'workspaceFolders': v:true,
+        \     'applyEdit': v:true,
+        \     'workspaceEdit': {'documentChanges': v:true},
+        \   },
         \   'experimental': {'lspAssist': {'version': 1}},
         \ }}
   if exists('g:lsp_assist_settings')
@@ -195,6 +199,8 @@ endfunction
 function! s:requested(method, params) abort
   if a:method ==# 'window/showDocument'
     return {'success': lsp_assist#place#show(a:params) ? v:true : v:false}
+  elseif a:method ==# 'workspace/applyEdit'
+    return lsp_assist#workspace_edit#apply(a:params)
   endif
   throw 'There is no method ' .. a:method .. ' in this editor.'
 endfunction

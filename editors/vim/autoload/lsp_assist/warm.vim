@@ -30,6 +30,14 @@ function! lsp_assist#warm#typed(line) abort
   endif
 endfunction
 
+" The same for a question that is typed in a window.
+function! lsp_assist#warm#typed_here(chat_id, text) abort
+  call timer_stop(s:timer)
+  if get(g:, 'lsp_assist_warm', 1) && !lsp_assist#server#lacks('assist/warm')
+    let s:timer = timer_start(s:PAUSE_MS, {-> s:warm(lsp_assist#chat#get(a:chat_id), lsp_assist#question#parse(a:text), {})})
+  endif
+endfunction
+
 " The command line was left, by <CR> or <Esc>.
 function! lsp_assist#warm#left() abort
   call timer_stop(s:timer)
@@ -54,9 +62,11 @@ function! s:warmed(chat_id, is_silent, result, error) abort
     return
   elseif !empty(a:error)
     call lsp_assist#notice#error('not warmed: ' .. a:error.message)
+  elseif a:result.tokens == 0
+    call lsp_assist#notice#info('nothing is warm' .. (has_key(a:result, 'reason') ? ': ' .. a:result.reason : ''))
   else
     call lsp_assist#notice#info(printf('warm: %d tokens, %d of them already were, in %d ms',
-          \ get(a:result, 'tokens'), get(a:result, 'cached'), float2nr(get(a:result, 'ms') + 0.0)))
+          \ a:result.tokens, a:result.cached, float2nr(a:result.ms + 0.0)) .. (has_key(a:result, 'reason') ? '; ' .. a:result.reason : ''))
   endif
 endfunction
 
@@ -70,21 +80,25 @@ function! s:pause(_timer) abort
     let l:asked = s:asked(l:match[1])
     let l:question = lsp_assist#question#parse(l:match[3])
     " A fork reads what its chat has read, and its own chat is not there yet.
-    if empty(l:asked) && !empty(l:match[1]) || !empty(l:question.error) || l:match[2] ==# 'F'
+    if empty(l:asked) && !empty(l:match[1]) || l:match[2] ==# 'F'
       return
     endif
-    let l:chat = has_key(l:question.flags, 'n') ? lsp_assist#chat#new() : lsp_assist#chat#current()
-    let l:is_empty = empty(l:asked) && empty(l:question.text .. join(keys(l:question.flags), ''))
-    if l:is_empty || !empty(lsp_assist#chat#running(l:chat))
-      return
-    endif
-    let l:context = lsp_assist#question#context(l:question, l:asked)
-    let l:turn = lsp_assist#chat#turn(lsp_assist#warm#turn_id(), l:question.text, l:question.mode, l:context)
-    let l:turn.model = l:question.model
-    call lsp_assist#warm#send(l:chat, l:turn, 1)
+    call s:warm(has_key(l:question.flags, 'n') ? lsp_assist#chat#new() : lsp_assist#chat#current(), l:question, l:asked)
   catch
     call lsp_assist#doctor#log('while warming: ' .. v:exception)
   endtry
+endfunction
+
+" Not while the chat's reply is running: what will stand before the question is not known yet.
+function! s:warm(chat, question, asked) abort
+  let l:is_empty = empty(a:asked) && a:question.text .. join(keys(a:question.flags), '') !~# '\S'
+  if empty(a:chat) || l:is_empty || !empty(a:question.error) || !empty(lsp_assist#chat#running(a:chat))
+    return
+  endif
+  let l:context = lsp_assist#question#context(a:question, a:asked)
+  let l:turn = lsp_assist#chat#turn(lsp_assist#warm#turn_id(), a:question.text, a:question.mode, l:context)
+  let l:turn.model = a:question.model
+  call lsp_assist#warm#send(a:chat, l:turn, 1)
 endfunction
 
 " The range in front of the command, where it can be told without running it.

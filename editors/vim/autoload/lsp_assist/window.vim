@@ -160,7 +160,7 @@ function! lsp_assist#window#status(chat) abort
     call extend(l:parts, type(a:chat.next) == v:t_func ? ['1 question waits'] : [])
   elseif !empty(l:usage)
     let l:n_cold = l:usage.promptTokens - l:usage.cachedTokens
-    call add(l:parts, printf('%d tokens, %d cold', l:usage.promptTokens, l:n_cold))
+    call extend(l:parts, l:usage.promptTokens > 0 ? [printf('%d tokens, %d cold', l:usage.promptTokens, l:n_cold)] : [])
     call extend(l:parts, l:usage.tokensPerSecond > 0 ? [printf('%.1f tokens/s', l:usage.tokensPerSecond)] : [])
     call extend(l:parts, has_key(l:usage, 'costUsd') ? [printf('$%.4f', l:usage.costUsd)] : [])
   endif
@@ -328,6 +328,10 @@ function! s:tail(bufnr, turn, lnum) abort
   elseif a:turn.status ==# 'error'
     let l:lines += ['*' .. substitute(a:turn.error, '\n', ' ', 'g') .. '*', '']
   endif
+  for l:edit in a:turn.edits
+    let l:paths = map(copy(l:edit.files), {_, file -> file.path})
+    call extend(l:lines, empty(l:paths) ? [] : ['*Proposes changes of ' .. join(l:paths, ', ') .. ': ga shows them.*', ''])
+  endfor
   if !empty(a:turn.sources)
     let l:n = len(a:turn.sources)
     call s:fold(a:bufnr, a:lnum + len(l:lines), l:n + 1)
