@@ -111,6 +111,7 @@ class Neovim:
         env: dict[str, str] | None = None,
     ) -> None:
         name = f"nvim-{uuid.uuid4().hex[:8]}"
+        self.cwd = cwd
         self._terminals, self._name = terminals, name
         settings = {"cmd": list(command), "autostart": False, **(setup or {})}
         if not command:
@@ -207,6 +208,11 @@ class Neovim:
             assert time.monotonic() < deadline, f"waited for {what}; there is {seen!r}"
             time.sleep(0.01)
         return seen
+
+    def until_gone(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        self._process.wait(timeout=DEADLINE_S)
 
     def turns(self) -> list[dict[str, Any]]:
         """The turns of the chat that a question would go to."""

@@ -19,26 +19,26 @@ end
 --- The page for what `assist/context` answered.
 ---@return string[]
 function M.lines(told)
-  local cost = { told.model, told.tokens .. ' tokens' .. (told.window and ' of ' .. told.window or '') }
-  table.insert(cost, told.warm and told.warm .. ' warm' or nil)
-  table.insert(cost, told.cold .. ' to compute')
-  table.insert(cost, told.seconds and ('%.1f s to the first word'):format(told.seconds) or nil)
-  table.insert(cost, told.costUsd and ('$%.4f'):format(told.costUsd) or nil)
-  local lines = { 'What would be sent (q closes this page)', '', table.concat(cost, ' · ') }
+  local facts = { told.model, told.tokens .. ' tokens', told.cold .. ' of them cold' }
+  table.insert(facts, told.window and 'window ' .. told.window)
+  table.insert(facts, told.seconds and ('about %.1f s to the first text'):format(told.seconds))
+  table.insert(facts, told.costUsd and ('$%.4f'):format(told.costUsd))
+  local title = 'What the question would be asked with (q closes this page)'
+  local lines = { title, '', table.concat(facts, ' · ') }
   for _, text in ipairs({ told.reason, told.note }) do
     if text ~= '' then
       table.insert(lines, (text:gsub('\n', ' ')))
     end
   end
-  vim.list_extend(lines, { '', 'tokens  what' })
+  vim.list_extend(lines, { '', 'Tokens' })
   for _, piece in ipairs(told.pieces) do
     table.insert(lines, ('%6d  %s'):format(piece.tokens, M._named(piece)))
   end
   if told.historyTokens > 0 then
-    table.insert(lines, ('%6d  in turns before the question'):format(told.historyTokens))
+    table.insert(lines, ('%6d  of these are earlier turns'):format(told.historyTokens))
   end
   if told.nLeftOut > 0 then
-    vim.list_extend(lines, { '', ('%d places did not fit'):format(told.nLeftOut) })
+    vim.list_extend(lines, { '', ('Left out: %d'):format(told.nLeftOut) })
     for _, left in ipairs(told.leftOut) do
       table.insert(lines, ('%6d  %s:%d  %s'):format(left.tokens, left.path, left.startLine + 1, left.why))
     end
@@ -48,16 +48,13 @@ end
 
 function M._named(piece)
   local at = piece.path or ''
-  if piece.path and piece.startLine then
-    at = ('%s:%d-%d'):format(piece.path, piece.startLine + 1, (piece.endLine or piece.startLine) + 1)
+  if piece.path and piece.startLine and piece.endLine then
+    at = ('%s:%d-%d'):format(piece.path, piece.startLine + 1, piece.endLine + 1)
   end
-  local words = {}
-  for _, word in ipairs({ piece.kind, piece.level, at, piece.why }) do
-    if word ~= '' then
-      table.insert(words, (word:gsub('\n', ' ')))
-    end
-  end
-  return table.concat(words, '  ')
+  local words = vim.tbl_filter(function(word)
+    return word ~= ''
+  end, { at, piece.level, piece.why })
+  return ('%-10s %s'):format(piece.kind, (table.concat(words, '  '):gsub('\n', ' ')))
 end
 
 return M

@@ -13,6 +13,7 @@ local BAR = '▏ '
 local PAUSE_MS = 16
 local MAPS = {
   { 'n', '<CR>', 'ask', 'Ask in this chat' },
+  { 'n', 'o', 'ask', 'Ask in this chat' },
   { 'n', 'gx', 'fork', 'Fork the chat at this turn' },
   { 'n', 'q', 'close', 'Close the chat' },
   { 'n', 'gf', 'source', 'Go to the source at the cursor' },
@@ -333,10 +334,10 @@ function M._add_end(view, turn)
     table.insert(paths, file.path)
   end
   if #paths > 0 then
-    say('*Changes ' .. table.concat(paths, ', ') .. ': ga shows how, and applies it.*')
+    say('*Proposes changes of ' .. table.concat(paths, ', ') .. ': ga shows them.*')
   end
   for _, refused in ipairs(turn.edit and turn.edit.refused or {}) do
-    say('*Leaves ' .. refused.path .. ' as it is: ' .. refused.reason:gsub('\n', ' ') .. '*')
+    say('*' .. refused.path .. ' stays as it is: ' .. refused.reason:gsub('\n', ' ') .. '*')
   end
   local at = {}
   if #turn.sources > 0 then
