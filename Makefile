@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup ask test test-fast test-editors check format bench bench-cli bench-engine bench-index \
-	bench-retrieval bench-editors clean
+.PHONY: setup ask test test-fast test-editors check format clean
+.PHONY: bench bench-cli bench-engine bench-index bench-retrieval bench-context bench-editors
 
 setup: $(STAMP)
 
@@ -40,13 +40,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-cli bench-engine bench-index bench-retrieval bench-editors
+bench: bench-cli bench-engine bench-index bench-retrieval bench-context bench-editors
 
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
 
 bench-engine: $(STAMP)
 	$(BIN)/python -m tests.bench.engine
+
+bench-context: $(STAMP)
+	$(BIN)/python -m tests.bench.context
 
 # Compares with universal-ctags, which must be there.
 bench-index: $(STAMP)

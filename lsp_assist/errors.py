@@ -5,12 +5,16 @@
     │   ├── WorkspaceNotFound   no such folder, or not a folder
     │   ├── SettingError        a setting is unknown, of the wrong type or out of range
     │   ├── DocumentError       a text change that does not fit the document
-    │   └── UnknownTurn         a chat or turn that is not there
+    │   ├── UnknownTurn         a chat or turn that is not there
+    │   ├── StillAnswered       a turn that has to end before it can be continued
+    │   ├── LogError            a chat log that cannot be read, with the line
+    │   └── EditRefused         an edit that does not fit, is stale, or may not be made
     ├── ModelError              a model cannot answer
     │   ├── ModelFileError      the file is missing, damaged or not a GGUF
     │   ├── ModelUnavailable    the backend is not installed, not started or out of memory
     │   └── ContextTooLong      the prompt exceeds the context window
-    └── IndexUnusable           the index cannot be read or written
+    ├── IndexUnusable           the index cannot be read or written
+    └── ChatsUnusable           the chats on disk cannot be read or written
 
 A message names values with `!r` and ends with the remedy. Cancellation is no error and is not here.
 """
@@ -18,13 +22,17 @@ A message names values with `!r` and ends with the remedy. Cancellation is no er
 __all__ = [
     "AssistError",
     "BadInput",
+    "ChatsUnusable",
     "ContextTooLong",
     "DocumentError",
+    "EditRefused",
     "IndexUnusable",
+    "LogError",
     "ModelError",
     "ModelFileError",
     "ModelUnavailable",
     "SettingError",
+    "StillAnswered",
     "UnknownTurn",
     "WorkspaceNotFound",
 ]
@@ -61,6 +69,22 @@ class UnknownTurn(BadInput):
     """A chat or a turn was named that does not exist."""
 
 
+class StillAnswered(BadInput):
+    """A turn was named whose reply is still coming."""
+
+
+class LogError(BadInput):
+    """A chat log cannot be read; `line` counts from one, as editors show it."""
+
+    def __init__(self, message: str, *, line: int) -> None:
+        super().__init__(f"Line {line} of the log: {message}", field="text")
+        self.line = line
+
+
+class EditRefused(BadInput):
+    """An edit does not fit the text, is older than the text, or is where none may be made."""
+
+
 class ModelError(AssistError):
     """A model cannot answer."""
 
@@ -76,10 +100,14 @@ class ModelUnavailable(ModelError):
 class ContextTooLong(ModelError):
     """A prompt has more tokens than the context window holds."""
 
-    def __init__(self, n_tokens: int, n_ctx: int) -> None:
+    def __init__(
+        self,
+        n_tokens: int,
+        n_ctx: int,
+        remedy: str = "ask with less context, or raise `model.n_ctx`",
+    ) -> None:
         super().__init__(
-            f"The prompt has {n_tokens:,} tokens and the context window holds {n_ctx:,}; "
-            "ask with less context, or raise `model.n_ctx`."
+            f"The prompt has {n_tokens:,} tokens and the context window holds {n_ctx:,}; {remedy}."
         )
         self.n_tokens = n_tokens
         self.n_ctx = n_ctx
@@ -91,3 +119,7 @@ class IndexUnusable(AssistError):
     def __init__(self, message: str, *, is_damaged: bool = False) -> None:
         super().__init__(message)
         self.is_damaged = is_damaged
+
+
+class ChatsUnusable(AssistError):
+    """The database of chats cannot be used: not writable, full, or of a newer version."""

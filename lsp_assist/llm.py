@@ -6,7 +6,7 @@ belong to the chat store, not to these values.
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Delta",
     "Embedder",
+    "Level",
     "Message",
     "Model",
+    "ModelFacts",
+    "ModelState",
     "Prompt",
     "Relation",
     "Role",
@@ -25,7 +28,10 @@ __all__ = [
     "SegmentKind",
     "Source",
     "SymbolFacts",
+    "Tells",
     "Usage",
+    "WarmPriority",
+    "Warmable",
 ]
 
 Role = Literal["system", "user", "assistant"]
@@ -35,11 +41,30 @@ SegmentKind = Literal[
     "memory",  # memory blocks and personal context, frozen when the chat starts
     "pack",  # the workspace, frozen when the chat starts
     "selection",  # what the user selected
+    "file",  # a file, or its outline, that the question is near to or that the user asked for
+    "change",  # what became of something that was shown before
+    "symbol",  # the definition of something that is used in the selection
+    "diff",  # what git has not committed yet
+    "diagnostics",  # what compilers and linters say
+    "note",  # free text that the user added
     "hit",  # found for this question
     "mode",  # how to answer: explain, refactor, ...
     "question",  # what the user typed
     "reply",  # what the model said
 ]
+
+
+Level = Literal[
+    "",  # not about a file
+    "whole",  # all of its text
+    "part",  # some lines of it
+    "touched",  # its outline, with the bodies of some symbols
+    "skeleton",  # its outline: signatures
+    "line",  # what it is, in one line
+]
+"""How much of a file a segment shows."""
+
+WarmPriority = Literal["typed_warm_up", "background_warm_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +114,17 @@ class Segment:
     text: str
     source: Source | None = None
     facts: SymbolFacts | None = None
+    level: Level = ""
+    text_start: int = 0
+    text_end: int = 0
+    """Where in `text` the file's own lines stand, word by word; the same where they do not."""
+    digest: str = ""
+    """Names the file's whole text as it was when this was shown; empty where nobody looked."""
+
+    @property
+    def quoted(self) -> str:
+        """The lines of the file that the segment holds word by word."""
+        return self.text[self.text_start : self.text_end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +233,67 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Free what the model holds. It can not be used afterwards."""
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A model that can read a prompt before it is asked: a local one, whose cache is near."""
+
+    async def warm(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling = ...,
+        priority: WarmPriority = ...,
+        speculative: bool = ...,
+    ) -> Usage:
+        """Has the prompt read and nothing answered, and tells what that took.
+
+        `speculative`: the question is complete, so the first tokens may be drawn as well, by the
+        `sampling` that it will be asked with.
+
+        Raises: ModelError
+        """
+
+
+ModelState = Literal["asleep", "loading", "ready", "unusable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a model now. None is what nobody tells."""
+
+    state: ModelState = "ready"
+    problem: str = ""
+    """Why it is unusable, and what to do about it."""
+    window: int | None = None
+    """Tokens of prompt and reply together."""
+    n_bytes: int | None = None
+    """Of its file."""
+    can_fork_cheaply: bool | None = None
+    """Whether a fork costs nothing wherever it begins; else only where a turn ended."""
+    is_append_only: bool | None = None
+    """Whether its chat template keeps earlier turns as they were; known once it was loaded."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A model that can say how it is, what it has read already, and whether that stays of use."""
+
+    async def facts(self) -> ModelFacts:
+        """How it is now. Loads nothing.
+
+        Raises: ModelError
+        """
+
+    async def n_warm(self, prompt: Prompt) -> int | None:
+        """How many tokens of the prompt need not be computed; None where it cannot tell."""
+
+    async def is_append_only(self) -> bool | None:
+        """Whether a longer chat begins, token by token, with the shorter one.
+
+        False for a chat template that rewrites earlier turns; None where it cannot tell.
+        """
 
 
 class Embedder(Protocol):

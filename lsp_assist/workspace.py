@@ -10,10 +10,10 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from threading import Event as ThreadEvent
@@ -25,8 +25,10 @@ from lsp_assist.codebase.ignore_files import GIT_IGNORE, OWN_IGNORE
 from lsp_assist.codebase.index import Hit, Index, Passage, Progress, Refreshed
 from lsp_assist.codebase.search import EVERYWHERE, Filter
 from lsp_assist.codebase.store import StoredSymbol
+from lsp_assist.codebase.uncommitted import uncommitted_diff
 from lsp_assist.codebase.watching import Watcher
 from lsp_assist.config import Settings
+from lsp_assist.context.code import FileKey, ProjectFile
 from lsp_assist.context.pick import Selection
 from lsp_assist.errors import WorkspaceNotFound
 from lsp_assist.llm import Embedder
@@ -39,6 +41,10 @@ LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
 MANY_FILES = 100  # changed at once, as by a branch switch: one look at the disk finds them sooner
 CATCH_UP_S = 1.0  # that a question waits for such a look
 PULL_AFTER_S = 0.5  # of rest, changed files are read though nobody asks, to be embedded
+
+MAX_RANKED = 16
+"""Rankings that are remembered: a warm-up asks for the same one at every key."""
+Ranks = Mapping[FileKey, float]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +106,12 @@ class Workspace:
         self._ready: set[Path] = set()
         self._changed_files: set[Path] = set()
         self._overlaid: dict[str, Path] = {}
+        self._digests: dict[FileKey, str] = {}
+        self._edited: dict[FileKey, int] = {}
+        self._n_edits = 0
+        self._n_looks = 0
+        """Raised whenever a look at the files finds something new."""
+        self._ranked: dict[tuple[int, tuple[tuple[FileKey, float], ...]], Ranks] = {}
         self._refreshed_at = float("-inf")
         self._refreshing: asyncio.Task[Refreshed] | None = None
         self._reporters: list[Callable[[Progress], None]] = []
@@ -338,6 +350,11 @@ class Workspace:
         """The best places for a query, best first, with their text as it stands now."""
         return await self._on_thread(self._passages, query, limit)
 
+    async def related(self, passage: Passage) -> Passage:
+        """The passage with who calls its symbol and whom it calls."""
+        index = self._indexes.get(passage.hit.root)
+        return passage if index is None else await self._on_thread(index.related, passage)
+
     async def symbol_at(self, selection: Selection) -> Passage | None:
         """The symbol that a selection is about; None outside of all."""
         index = self._indexes.get(Path(selection.root)) if selection.root else None
@@ -345,6 +362,97 @@ class Workspace:
             return None
         lines = selection.start_line, selection.end_line
         return await self._on_thread(index.symbol_at, selection.path, *lines)
+
+    # Reading code, as `context.code.Code`
+
+    async def files(self) -> list[ProjectFile]:
+        """Every file that may be shown, with what is known of how often it changes."""
+        await self._open_indexes()
+        found = await self._on_thread(self._files)
+        self._notice(found)
+        return [replace(file, edited=self._edited.get(file.key, 0)) for file in found]
+
+    async def texts(self, keys: Sequence[FileKey]) -> Mapping[FileKey, str]:
+        """Texts as they stand now, without those of files that are gone."""
+
+        def read() -> dict[FileKey, str]:
+            found = ((key, index.text_of(key.path)) for key, index in self._indexed(keys))
+            return {key: text for key, text in found if text is not None}
+
+        return await self._on_thread(read)
+
+    async def outlines(self, keys: Sequence[FileKey]) -> Mapping[FileKey, Sequence[StoredSymbol]]:
+        """Symbols in the order of the outlines."""
+
+        def read() -> dict[FileKey, Sequence[StoredSymbol]]:
+            found: dict[FileKey, Sequence[StoredSymbol]] = {}
+            for root, index in self._indexes.items():
+                own = [key.path for key in keys if key.root == str(root)]
+                outlines = index.outlines(own) if own else {}
+                found |= {FileKey(str(root), path): outlines[path] for path in outlines}
+            return found
+
+        return await self._on_thread(read)
+
+    async def ranks(self, seeds: Mapping[FileKey, float]) -> Mapping[FileKey, float]:
+        """How much each file matters, seen from the seeds; from everywhere without them."""
+        key = self._n_looks, tuple(sorted(seeds.items()))
+        if key not in self._ranked:
+            while len(self._ranked) >= MAX_RANKED:
+                self._ranked.pop(next(iter(self._ranked)))
+            self._ranked[key] = await self._on_thread(self._ranks, seeds)
+        return self._ranked[key]
+
+    async def closure(self, key: FileKey, start_line: int, end_line: int) -> Sequence[Passage]:
+        """Definitions of what is used between these lines, both included."""
+        index = self._indexes.get(Path(key.root))
+        if index is None:
+            return ()
+        return await self._on_thread(index.closure, key.path, start_line, end_line)
+
+    async def uncommitted(self) -> str:
+        """What git has not committed yet, of all folders."""
+        diffs = [await self._on_thread(uncommitted_diff, root) for root in self._roots]
+        return "\n".join(diff for diff in diffs if diff)
+
+    def _files(self) -> list[ProjectFile]:
+        found: list[ProjectFile] = []
+        for root, index in sorted(self._indexes.items()):
+            activity = index.activity()
+            for file in index.files():
+                key = FileKey(str(root), file.path)
+                facts = file.language, file.digest, file.n_bytes, file.n_lines
+                often = activity.get(file.path, 0.0)
+                # Unsaved text was edited just now, also before anybody looked.
+                edited = int(file.is_unsaved)
+                found.append(ProjectFile(key, *facts, often, edited, file.is_open))
+        return found
+
+    def _notice(self, files: Sequence[ProjectFile]) -> None:
+        """Note which files have another text than when they were looked at last."""
+        for file in files:
+            before = self._digests.get(file.key)
+            is_new_edit = file.edited and file.key not in self._edited
+            if is_new_edit or (before is not None and before != file.digest):
+                self._n_edits += 1
+                self._edited[file.key] = self._n_edits
+        digests = {file.key: file.digest for file in files}
+        self._n_looks += digests != self._digests
+        self._digests = digests
+
+    def _ranks(self, seeds: Mapping[FileKey, float]) -> dict[FileKey, float]:
+        found: dict[FileKey, float] = {}
+        for root, index in self._indexes.items():
+            own = {key.path: weight for key, weight in seeds.items() if key.root == str(root)}
+            if own or not seeds:
+                ranks = index.file_ranks(own)
+                found |= {FileKey(str(root), path): rank for path, rank in ranks.items()}
+        return found
+
+    def _indexed(self, keys: Sequence[FileKey]) -> Iterator[tuple[FileKey, Index]]:
+        for key in keys:
+            if (index := self._indexes.get(Path(key.root))) is not None:
+                yield key, index
 
     async def status(self) -> tuple[IndexStatus, ...]:
         """The workspace folders and how their indexes are."""

@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("context",),
     ("flows",),
     ("models", "workspace"),
+    ("edits",),
     ("assistant",),
     ("server",),
     ("cli",),
@@ -41,7 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pygls": ("server/",),
     "rich": ("cli/",),
     "starlette": ("engine/",),
-    "sqlite3": ("chat/store.py", "codebase/store.py"),
+    "sqlite3": ("chat/", "codebase/store.py"),
     "Stemmer": ("codebase/lexical.py",),
     # Where it is loaded into a process of its own, or by a command that trains.
     "sentence_transformers": ("backends/embedders/_transformer_worker.py",),

@@ -14,21 +14,33 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from lsp_assist.backends.openai_wire import Connection, Json, Lost, Refused, Server
 from lsp_assist.errors import ModelUnavailable
-from lsp_assist.llm import Delta, Prompt, Sampling, Usage
+from lsp_assist.llm import (
+    Delta,
+    Message,
+    ModelFacts,
+    ModelState,
+    Prompt,
+    Sampling,
+    Segment,
+    Usage,
+    WarmPriority,
+)
 
-__all__ = ["OpenAIModel", "Server", "WarmPriority"]
+__all__ = ["OpenAIModel", "Server"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-WarmPriority = Literal["typed_warm_up", "background_warm_up"]
+_DEFAULT = Sampling()
+_ANY = Prompt((Message("user", (Segment("question", "?"),)),))
 
 CHARS_PER_TOKEN = 3.0  # fewer than code has: an estimate must not overflow a window
+_STATES: dict[str, ModelState] = {"asleep": "asleep", "loading": "loading"}
 _NOT_THERE = (400, 404, 405, 422, 501)
 
 
@@ -83,19 +95,21 @@ class OpenAIModel:
         self,
         prompt: Prompt,
         *,
+        sampling: Sampling = _DEFAULT,
         priority: WarmPriority = "background_warm_up",
         speculative: bool = False,
     ) -> Usage:
         """Has the prompt read and nothing answered, and tells what that took.
 
-        `speculative`: an engine also samples the first tokens, for a question that is complete.
+        `speculative`: an engine also samples the first tokens, for a question that is complete and
+        will be asked with this `sampling`, its seed included.
 
         Raises: ContextTooLong, ModelFileError, ModelUnavailable
         """
         started = time.perf_counter()
 
         async def ask(connection: Connection, n_tokens: int) -> Json:
-            said = _said(connection.server, prompt, Sampling(max_tokens=n_tokens))
+            said = _said(connection.server, prompt, replace(sampling, max_tokens=n_tokens))
             if connection.server.takes_llama_keys:
                 said |= {"priority": priority, "speculative": speculative}
             return await connection.posted("/v1/chat/completions", said)
@@ -159,6 +173,70 @@ class OpenAIModel:
         if self._window is None:
             self._window = await self._done(told)
         return self._window
+
+    async def facts(self) -> ModelFacts:
+        """How the model is now; of other servers than our engine only its window is known.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+
+        async def told(connection: Connection) -> Json | None:
+            if not connection.server.takes_llama_keys:
+                return None
+            listed = (await connection.got("/v1/models")).get("data")
+            found = listed if isinstance(listed, list) else []
+            mine = (m for m in found if isinstance(m, dict) and m["id"] == connection.server.model)
+            meta = next(mine, {}).get("meta")
+            return meta if isinstance(meta, dict) else None
+
+        meta = await self._done(told)
+        if meta is None:
+            return ModelFacts(window=await self.window())
+        problem = str(meta.get("problem") or "")
+        state = _STATES.get(str(meta.get("state")), "ready")
+        fork = meta.get("can_fork_cheaply")
+        return ModelFacts(
+            state="unusable" if problem else state,
+            problem=problem,
+            window=_whole(meta.get("n_ctx")) or None,
+            n_bytes=_whole(meta.get("size")) or None,
+            can_fork_cheaply=fork if isinstance(fork, bool) and not problem else None,
+            is_append_only=await self.is_append_only() if state == "ready" else None,
+        )
+
+    async def n_warm(self, prompt: Prompt) -> int | None:
+        """How many tokens of the prompt our engine would not compute; None for other servers.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+        warmth = await self._warmth(prompt)
+        return None if warmth is None else _whole(warmth.get("n_warm"))
+
+    async def is_append_only(self) -> bool | None:
+        """Whether the chat template of our engine's model keeps what was read; None for others.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+        warmth = await self._warmth(_ANY)
+        found = None if warmth is None else warmth.get("is_append_only")
+        return found if isinstance(found, bool) else None
+
+    async def _warmth(self, prompt: Prompt) -> Json | None:
+        """What our engine says of a prompt; None where it is another server, or older."""
+
+        async def told(connection: Connection) -> Json | None:
+            if not connection.server.takes_llama_keys:
+                return None
+            said = _said(connection.server, prompt, _DEFAULT)
+            body = {name: said[name] for name in ("model", "messages")}
+            try:
+                return await connection.posted("/warmth", body)
+            except Refused as refused:
+                if refused.status not in _NOT_THERE:
+                    raise
+                return None
+
+        return await self._done(told)
 
     async def close(self) -> None:
         """Closes the connections; what runs ends."""

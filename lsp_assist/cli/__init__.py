@@ -10,6 +10,8 @@ __all__ = ["commands"]
 
 _COMMANDS = {
     "ask": "Ask about the code in a folder.",
+    "chat": "List, show, search and export chats, and go on with one.",
+    "context": "Show what a question would be asked with, and what that would take.",
     "doctor": "Show what is installed and configured, and what is wrong with it.",
     "engine": "Run the local model's engine, show its state, or stop it.",
     "index": "Index a folder, or show what is in its index.",

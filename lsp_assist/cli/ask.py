@@ -2,6 +2,7 @@
 
 import json
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,14 +15,14 @@ from lsp_assist.config import Settings
 from lsp_assist.flows import Done, Step, Text
 from lsp_assist.llm import Source, Usage
 
-__all__ = ["command"]
+__all__ = ["command", "print_reply"]
 
 
 @click.command("ask")
 @click.argument("question", nargs=-1, required=True)
 @terminal.folder_option
 @click.option("--model", "-m", type=click.Path(path_type=Path), help="A GGUF file to answer with.")
-@click.option("--mode", default="", help="How to answer: explain, refactor, fix, document, test.")
+@click.option("--mode", default="", help="How to answer: explain, fix, review, ...")
 @click.option("--max-tokens", type=int, help="The longest reply, in tokens.")
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -36,7 +37,8 @@ def command(
 ) -> None:
     """Ask QUESTION about the code in a folder; `-` reads it from standard input.
 
-    Without a model, the answer is quoted from the index. The JSON object is
+    Without a model, the answer is quoted from the index. The question begins a chat, which
+    `lsp-assist chat` goes on with. The JSON object is
     {answer, sources: [{path, startLine, endLine, symbol}], usage}; paths are relative to the folder
     and lines count from one.
     """
@@ -44,13 +46,13 @@ def command(
     settings = terminal.settings_for(
         folder, path=model, max_tokens=max_tokens, temperature=temperature
     )
-    asked = Question(text, chat_id="cli", turn_id="1", mode=mode)
+    asked = Question(text, str(uuid.uuid4()), str(uuid.uuid4()), mode=mode)
     terminal.run(_ask(settings, folder, asked, as_json=as_json))
 
 
 async def _ask(settings: Settings, folder: Path, asked: Question, *, as_json: bool) -> None:
     async with terminal.assistant(settings, folder) as assistant:
-        done = await (_wait(assistant, asked) if as_json else _stream(assistant, asked))
+        done = await (_wait(assistant, asked) if as_json else print_reply(assistant, asked))
     if as_json:
         answer = {
             "answer": done.text,
@@ -68,7 +70,7 @@ async def _wait(assistant: Assistant, asked: Question) -> Done:
     raise AssertionError("a flow that is not cancelled ends with Done")
 
 
-async def _stream(assistant: Assistant, asked: Question) -> Done:
+async def print_reply(assistant: Assistant, asked: Question) -> Done:
     """Print the reply as it comes, the steps on stderr, and the sources below."""
     async with aclosing(assistant.ask(asked)) as events:
         async for event in events:

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -29,9 +29,10 @@ from lsp_assist.codebase import (
 from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.embedding import Embedding
+from lsp_assist.codebase.files import FileEntry
 from lsp_assist.codebase.ignore_files import user_ignore_file
 from lsp_assist.codebase.links import Links
-from lsp_assist.codebase.overlays import Overlays
+from lsp_assist.codebase.overlays import Overlay, Overlays
 from lsp_assist.codebase.parsers import Parsers, Unchanged
 from lsp_assist.codebase.ranking import ChunkRef, Hit
 from lsp_assist.codebase.resolve import Target
@@ -49,7 +50,7 @@ from lsp_assist.config import IndexSettings
 from lsp_assist.errors import IndexUnusable
 from lsp_assist.llm import Embedder
 
-__all__ = ["Hit", "Index", "Passage", "Progress", "Refreshed"]
+__all__ = ["FileSummary", "Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,22 @@ class Passage:
     summary: str = ""
     callers: tuple[StoredSymbol, ...] = ()
     callees: tuple[StoredSymbol, ...] = ()
+    """Both empty until `Index.related` was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSummary:
+    """A file that is in the index, without its text. Unsaved text counts."""
+
+    path: str
+    language: str
+    digest: str
+    """Names its text, see `ingest.text_digest`."""
+    n_bytes: int
+    n_lines: int
+    is_open: bool = False
+    is_unsaved: bool = False
+    """Whether an editor has another text than the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +348,7 @@ class Index:
         shown = "\n".join(lines[start : hit.end_line + 1])
         if not 0 <= hit.ordinal < len(symbols):
             return Passage(hit, language, shown, start)
-        return self._described(view, hit, language, shown, start, symbols[hit.ordinal])
+        return _described(hit, language, shown, start, symbols[hit.ordinal])
 
     def symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         """The symbol that a selection is about: the first within it, else the innermost around it.
@@ -348,7 +365,24 @@ class Index:
         hit = search.hit_of(
             self.root, symbol, 0.0, ChunkRef(-1, symbol.start_line, symbol.end_line, "")
         )
-        return self._described(view, hit, ingest.language_name(path), "", start_line, symbol)
+        return _described(hit, ingest.language_name(path), "", start_line, symbol)
+
+    def related(self, passage: Passage) -> Passage:
+        """The passage with who calls its symbol and whom it calls.
+
+        For readers that see no code: a name that is used everywhere costs seconds in a large
+        repository.
+        """
+        view, hit = self._view(), passage.hit
+        symbols = view.symbols_of(hit.path)
+        if not 0 <= hit.ordinal < len(symbols):
+            return passage
+        moment, symbol = self._graph.at(view), symbols[hit.ordinal]
+        return replace(
+            passage,
+            callers=tuple(target.symbol for target in graph.callers(moment, symbol)),
+            callees=tuple(target.symbol for target in graph.callees(moment, symbol)),
+        )
 
     # How the code hangs together
 
@@ -443,11 +477,40 @@ class Index:
         contents = reading.read(self.root / path, self._settings.max_file_bytes)
         return () if isinstance(contents, reading.Skipped) else split_lines(contents.text)
 
+    # Reading whole files, for whoever shows them
+
+    def files(self) -> list[FileSummary]:
+        """Every file that is in the index, by path. O(files); reads no text from disk."""
+        overlays = self._overlays.fresh()
+        files: dict[str, FileSummary] = {}
+        for path, n_bytes, digest, language, n_lines in self._store.files():
+            if path not in overlays:
+                files[path] = FileSummary(path, language, digest, n_bytes, n_lines)
+            else:
+                files[path] = _open_file(overlays[path], digest)
+        unsaved = overlays.keys() - files.keys()
+        files |= {path: _open_file(overlays[path], "") for path in unsaved}
+        return [files[path] for path in sorted(files)] if unsaved else list(files.values())
+
+    def text_of(self, path: str) -> str | None:
+        """A file's text as the user sees it; None for one that is gone or is not in the index."""
+        overlay = self._overlays.fresh().get(path)
+        if overlay is not None:
+            return overlay.text
+        contents = reading.read(self.root / path, self._settings.max_file_bytes)
+        return None if isinstance(contents, reading.Skipped) else contents.text
+
+    def outlines(self, paths: Sequence[str]) -> dict[str, Sequence[StoredSymbol]]:
+        """The symbols of each file as the user sees it, in the order of its outline."""
+        view = self._view()
+        saved = view.store.symbols_of_each([p for p in paths if p not in view.overlays])
+        return {p: view.symbols_of(p) if p in view.overlays else saved.get(p, ()) for p in paths}
+
     # Reading files
 
     def _keep(
         self,
-        changed: Sequence[files.FileEntry],
+        changed: Sequence[FileEntry],
         known: Mapping[str, FileRecord],
         report: Callable[[Progress], None],
         should_stop: Callable[[], bool],
@@ -506,23 +569,19 @@ class Index:
     def _view(self) -> View:
         return View(self._store, self._overlays.fresh())
 
-    def _described(
-        self,
-        view: View,
-        hit: Hit,
-        language: str,
-        text: str,
-        text_line: int,
-        symbol: StoredSymbol,
-    ) -> Passage:
-        moment = self._graph.at(view)
-        return Passage(
-            hit,
-            language,
-            text,
-            text_line,
-            symbol.signature,
-            symbol.summary,
-            tuple(target.symbol for target in graph.callers(moment, symbol)),
-            tuple(target.symbol for target in graph.callees(moment, symbol)),
-        )
+
+def _described(hit: Hit, language: str, text: str, text_line: int, symbol: StoredSymbol) -> Passage:
+    return Passage(hit, language, text, text_line, symbol.signature, symbol.summary)
+
+
+def _open_file(overlay: Overlay, saved_digest: str) -> FileSummary:
+    file, digest = overlay.file, ingest.text_digest(overlay.text)
+    return FileSummary(
+        file.path,
+        file.language,
+        digest,
+        len(overlay.text.encode("utf-8", "surrogatepass")),
+        file.n_lines,
+        is_open=True,
+        is_unsaved=digest != saved_digest,
+    )

@@ -35,6 +35,7 @@ __all__ = [
     "language_name",
     "left_out",
     "may_refer",
+    "text_digest",
     "unparsed",
 ]
 
@@ -75,10 +76,12 @@ def is_within(symbol: StoredSymbol, start_line: int, end_line: int) -> bool:
 
 def digest(contents: reading.Contents | reading.Skipped) -> str:
     """Names a file's text; empty for one that is left out."""
-    if isinstance(contents, reading.Skipped):
-        return ""
-    text = contents.text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    return "" if isinstance(contents, reading.Skipped) else text_digest(contents.text)
+
+
+def text_digest(text: str) -> str:
+    """Names a text: the same wherever a file with this text is, saved or not."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def left_out(path: str, record: FileRecord) -> IndexedFile:

@@ -80,6 +80,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
 """
 
+_MAX_VALUES = 500  # of one statement; old builds of SQLite take 999
 _SELECT_SYMBOLS = (
     "SELECT path, ordinal, name, qualified_name, kind, start_line, end_line, signature, summary"
     " FROM symbols JOIN files ON files.id = file_id"
@@ -272,6 +273,12 @@ class Store:
         rows = self._read("SELECT path, size, mtime_ns, hash FROM files")
         return {path: FileRecord(size, mtime_ns, digest) for path, size, mtime_ns, digest in rows}
 
+    def files(self) -> list[tuple[str, int, str, str, int]]:
+        """Path, size in bytes, hash, language and lines of every file that is in, by path."""
+        return self._read(
+            "SELECT path, size, hash, language, n_lines FROM files WHERE hash != '' ORDER BY path"
+        )
+
     def problems(self) -> dict[str, str]:
         """Why there is less of a file than there could be, by path."""
         return dict(self._read("SELECT path, problem FROM files WHERE problem != '' ORDER BY path"))
@@ -372,6 +379,16 @@ class Store:
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""
         return self._symbols("WHERE path = ? ORDER BY ordinal", (path,))
+
+    def symbols_of_each(self, paths: Sequence[str]) -> dict[str, list[StoredSymbol]]:
+        """The symbols of files by path, in the order of their outlines; those that have any."""
+        found: dict[str, list[StoredSymbol]] = {}
+        for at in range(0, len(paths), _MAX_VALUES):
+            some = paths[at : at + _MAX_VALUES]
+            marks = ", ".join("?" * len(some))
+            for symbol in self._symbols(f"WHERE path IN ({marks}) ORDER BY path, ordinal", some):
+                found.setdefault(symbol.path, []).append(symbol)
+        return found
 
     def symbols_named(self, name: str, limit: int = 50) -> list[StoredSymbol]:
         """Definitions with this very name."""

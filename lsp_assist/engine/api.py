@@ -1,7 +1,7 @@
 """The OpenAI-compatible API over an engine, as an ASGI app.
 
     POST /v1/chat/completions, /v1/completions, /v1/embeddings     GET /v1/models, /v1/models/{name}
-    POST /tokenize, /detokenize, /apply-template                   GET /health, /status
+    POST /tokenize, /detokenize, /apply-template, /warmth          GET /health, /status
     POST /v1/models, /shutdown: for the user's own processes only
 
 `max_tokens: 0` prefills the prompt and generates nothing: a warm-up. A connection that is dropped
@@ -72,6 +72,9 @@ class Engine(Protocol):
     async def apply_template(self, model: str, turns: Sequence[Turn]) -> str:
         """The conversation as the model reads it."""
 
+    async def warmth(self, model: str, turns: Sequence[Turn]) -> Any:
+        """How much of a conversation is warm, as a dataclass."""
+
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """A vector for each text."""
 
@@ -136,6 +139,7 @@ def app(
         Route("/tokenize", _guarded(api.tokenize), methods=["POST"]),
         Route("/detokenize", _guarded(api.detokenize), methods=["POST"]),
         Route("/apply-template", _guarded(api.apply_template), methods=["POST"]),
+        Route("/warmth", _guarded(api.warmth), methods=["POST"]),
         Route("/status", _guarded(api.status), methods=["GET"]),
         Route("/health", _guarded(api.health), methods=["GET"]),
         Route("/shutdown", _guarded(api.shut_down), methods=["POST"]),
@@ -215,6 +219,10 @@ class _Api:
     async def apply_template(self, request: Request) -> Response:
         model, turns = openai_requests.template_of(await _body(request), await self._offer())
         return json_response({"prompt": await self._engine.apply_template(model, turns)})
+
+    async def warmth(self, request: Request) -> Response:
+        model, turns = openai_requests.template_of(await _body(request), await self._offer())
+        return json_response(asdict(await self._engine.warmth(model, turns)))
 
     async def status(self, _request: Request) -> Response:
         status = asdict(await self._engine.status())

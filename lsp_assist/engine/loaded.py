@@ -19,6 +19,7 @@ from lsp_assist.engine.adapters import Adapters
 from lsp_assist.engine.embedding import EmbeddingContext
 from lsp_assist.engine.gguf import ModelFile, read_model_file
 from lsp_assist.engine.job import Answer, Job
+from lsp_assist.engine.kv import as_tokens
 from lsp_assist.engine.libllama import version
 from lsp_assist.engine.llama import Context, Weights
 from lsp_assist.engine.pool import Pool
@@ -30,6 +31,8 @@ from lsp_assist.engine.template import ChatTemplate, Piece, Turn
 from lsp_assist.errors import ModelError, ModelFileError, ModelUnavailable
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -156,6 +159,19 @@ class LoadedModel:
                 "this conversation; take another model."
             )
         return tokens
+
+    @property
+    def is_append_only(self) -> bool:
+        """Whether a longer conversation begins with the shorter one, token by token."""
+        return self._template.is_append_only
+
+    def warmth(self, turns: tuple[Turn, ...]) -> "tuple[int, Future[int]]":
+        """The tokens of a conversation, and soon how many of them need not be computed.
+
+        Raises: ModelFileError
+        """
+        tokens = as_tokens(self.prompt_tokens(turns))
+        return len(tokens), self.scheduler.n_warm(tokens, "")
 
     def prompt_text(self, turns: Sequence[Turn]) -> str:
         """A conversation as the model reads it."""

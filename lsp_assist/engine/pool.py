@@ -98,6 +98,11 @@ class Pool:
         """How many of these tokens some sequence holds by now."""
         return self._ledger.match(tokens[:n_max], key)[1]
 
+    def n_warm(self, tokens: Tokens, key: str) -> int:
+        """How many of these tokens a sequence or a saved state holds."""
+        parts = self._states.match(tokens, key, is_whole=not self._can_roll_back)
+        return max(self._ledger.match(tokens, key)[1], parts[-1].end if parts else 0)
+
     def advance(self, seq: int, tokens: Tokens) -> None:
         """Notes that tokens were computed."""
         self._prepared.pop(seq, None)

@@ -10,9 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from lsp_assist.engine.job import Ahead, Branch, Job
+from lsp_assist.engine.kv import Tokens
 from lsp_assist.engine.llama import Context
 from lsp_assist.engine.pace import Pace
 from lsp_assist.engine.pool import Pool
@@ -69,6 +71,7 @@ class Scheduler:
         self._ahead: Ahead | None = None
         self._is_stopping = False
         self._saves = True
+        self._looks: deque[tuple[Tokens, str, Future[int]]] = deque()
         self._n_submitted = self._n_preempted = self._n_cancelled = self._n_ahead = 0
         # Of the thread alone:
         self._jobs: list[Job] = []
@@ -122,6 +125,17 @@ class Scheduler:
                 self._context.abort()
             self._changed.notify_all()
 
+    def n_warm(self, tokens: Tokens, key: str) -> "Future[int]":
+        """How many of these tokens need not be computed; told between two steps, 0 at the end."""
+        found: Future[int] = Future()
+        with self._changed:
+            if self._is_stopping:
+                found.set_result(0)
+            else:
+                self._looks.append((tokens, key, found))
+                self._changed.notify_all()
+        return found
+
     def stop(self, *, saves: bool = True) -> None:
         """Ends the thread soon; requests fail with ModelUnavailable. `saves` what is cached."""
         with self._changed:
@@ -172,6 +186,8 @@ class Scheduler:
         with self._changed:
             self._is_stopping = True
             self._take_inbox()
+            for _, _, found in self._looks:
+                found.set_result(0)
         for job in list(self._jobs):
             job.fail(error)
             self._leave(job)
@@ -186,11 +202,15 @@ class Scheduler:
         """Does what is due, waiting for it; False when it is time to stop."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_stopping or self._inbox or self._jobs, timeout=self._patience_s()
+                lambda: self._is_stopping or self._inbox or self._jobs or self._looks,
+                timeout=self._patience_s(),
             )
             if self._is_stopping:
                 return False
             self._take_inbox()
+            looks = [self._looks.popleft() for _ in range(len(self._looks))]
+        for tokens, key, found in looks:
+            found.set_result(self._pool.n_warm(tokens, key))
         if not self._jobs:
             if self._patience_s() == 0:
                 self._has_unsaved = self._pool.save_some()

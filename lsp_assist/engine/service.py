@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lsp_assist.engine.job import Answer, Job
     from lsp_assist.engine.loaded import LoadedModel
 
-__all__ = ["Engine", "EngineSettings", "EngineStatus", "ModelState"]
+__all__ = ["Engine", "EngineSettings", "EngineStatus", "ModelState", "Warmth"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,16 @@ class ModelState:
     has_embeddings: bool = False
     problem: str = ""
     """Why the file cannot be used, empty if it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """How much of a prompt need not be computed."""
+
+    n_prompt: int
+    n_warm: int
+    is_append_only: bool
+    """Whether the model's chat template lets a prompt grow at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +213,15 @@ class Engine:
         """
         async with self._using(model) as loaded:
             return await self._on_thread(loaded.prompt_text, turns)
+
+    async def warmth(self, model: str, turns: Sequence[Turn]) -> Warmth:
+        """How much of a conversation is warm. Computes nothing.
+
+        Raises: BadInput, ModelFileError, ModelUnavailable
+        """
+        async with self._using(model) as loaded:
+            n_prompt, n_warm = await self._on_thread(loaded.warmth, tuple(turns))
+            return Warmth(n_prompt, await asyncio.wrap_future(n_warm), loaded.is_append_only)
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """Unit vectors for texts, of a model that `has_embeddings`.

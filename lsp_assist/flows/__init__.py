@@ -9,7 +9,7 @@ from typing import Literal
 
 from lsp_assist.llm import Message, Source, Usage
 
-__all__ = ["Asked", "Done", "Event", "Opened", "Step", "Text"]
+__all__ = ["Asked", "Done", "Event", "Opened", "Step", "Text", "Titled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Titled:
+    """The title that the chat has from now on."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A piece of the reply."""
 
@@ -52,4 +59,4 @@ class Done:
     status: Literal["done"] = "done"
 
 
-Event = Step | Opened | Asked | Text | Done
+Event = Step | Opened | Asked | Titled | Text | Done

@@ -14,6 +14,7 @@ from lsp_assist.assistant import Assistant, Question
 from lsp_assist.errors import BadInput
 from lsp_assist.server import places
 from lsp_assist.server.chat import Turns, send_events
+from lsp_assist.server.chat_document import APPLY as APPLY_TITLE
 from lsp_assist.server.chat_files import ChatFiles
 from lsp_assist.server.client import Client
 from lsp_assist.server.protocol import (
@@ -29,6 +30,7 @@ _REWRITE = types.CodeActionKind.RefactorRewrite
 
 SEND = "lsp-assist.send"
 CANCEL = "lsp-assist.cancel"
+APPLY = "lsp-assist.applyEdits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ _OFFERS = (
 )
 _MODES = {offer.command: offer.mode for offer in _OFFERS}
 
-COMMANDS = (*_MODES, SEND, CANCEL)
+COMMANDS = (*_MODES, SEND, CANCEL, APPLY)
 KINDS = (types.CodeActionKind.QuickFix, _REWRITE)
 
 _MAX_DIAGNOSTICS = 20
@@ -95,18 +97,19 @@ def code_actions(
 
 
 def code_lenses(chats: ChatFiles, uri: str) -> list[types.CodeLens]:
-    """A button in a chat document: send what was typed, or stop the reply."""
+    """Buttons in a chat document: send what was typed, stop the reply, apply its edits."""
     path = chats.path(uri)
     if path is None:
         return []
+    found: list[tuple[int, types.Command]] = []
     if chats.is_running(path):
-        line, command = 0, _command("Stop the assistant", CANCEL, {"uri": uri})
+        found.append((0, _command("Stop the assistant", CANCEL, {"uri": uri})))
     elif pending := chats.pending(path):
-        line, command = pending.line, _command("Send to the assistant", SEND, {"uri": uri})
-    else:
-        return []
-    start = types.Position(line, 0)
-    return [types.CodeLens(types.Range(start, start), command)]
+        found.append((pending.line, _command("Send to the assistant", SEND, {"uri": uri})))
+    if chats.has_edits(path):
+        found.append((0, _command(APPLY_TITLE, APPLY, {"uri": uri})))
+    starts = [(types.Position(line, 0), command) for line, command in found]
+    return [types.CodeLens(types.Range(start, start), command) for start, command in starts]
 
 
 def execute(
@@ -129,7 +132,7 @@ def execute(
     if len(arguments) != 1:
         raise BadInput(f"{params.command} takes one argument, an object.", field="arguments")
     argument = structure(CommandArgument, arguments[0])
-    if params.command in (SEND, CANCEL):
+    if params.command in (SEND, CANCEL, APPLY):
         return unstructure(_in_chat(chats, params.command, argument.uri))
     mode = _MODES[params.command]
     return unstructure(_on_selection(assistant, client, turns, chats, mode, argument))
@@ -141,6 +144,8 @@ def _in_chat(chats: ChatFiles, command: str, uri: str) -> CommandResult:
         raise BadInput(f"{uri!r} is no chat document.", field="uri")
     if command == SEND:
         return chats.send(path)
+    if command == APPLY:
+        return chats.apply(path)
     chats.cancel(path)
     return CommandResult(path.stem)
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from lsprotocol import types
@@ -17,22 +18,37 @@ from pygls.capabilities import ServerCapabilitiesBuilder
 from pygls.lsp.server import LanguageServer
 
 import lsp_assist
-from lsp_assist.assistant import Assistant
+from lsp_assist.assistant import Assistant, Question
 from lsp_assist.codebase.documents import Change, Encoding, Position, Range
 from lsp_assist.codebase.reading import Contents, read_text
 from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.server import actions, logs, options, parent, places
+from lsp_assist.server import (
+    actions,
+    asking,
+    chat_requests,
+    edits,
+    logs,
+    options,
+    parent,
+    places,
+    protocol,
+)
 from lsp_assist.server.chat import Turns
 from lsp_assist.server.chat_files import ChatFiles
 from lsp_assist.server.client import Client
 from lsp_assist.server.protocol import (
+    APPLY_EDIT,
     ASK,
     CANCEL,
+    CONTEXT,
+    EDITS,
     EXPERIMENTAL,
     INDEX,
+    MODELS,
     SEARCH,
     STATUS,
     VERSION,
+    WARM,
     Found,
     IndexParams,
     SearchParams,
@@ -53,6 +69,8 @@ MAX_HITS = 200
 SHOWN_CHUNKS = 2_000  # what is embedded within a second or two needs no bar
 MAX_SYMBOLS = 200
 MAX_SAVED_BYTES = 100_000_000
+SELECTED_AFTER_S = 0.3
+"""A selection that stands so long is worth a warm-up."""
 _CLOSE_S = 5.0
 _LINGER_S = 15.0
 
@@ -131,10 +149,19 @@ class AssistServer(LanguageServer):
             types.WORKSPACE_EXECUTE_COMMAND: self._execute_command,
             types.WORKSPACE_SYMBOL: self._symbols,
             ASK: self._ask,
+            WARM: self._warm,
+            CONTEXT: self._context,
+            MODELS: self._models,
             CANCEL: self._turns.cancel,
+            APPLY_EDIT: self._apply_edit,
+            EDITS: self._edits,
             INDEX: self._change_index,
             SEARCH: self._search,
             STATUS: self._status,
+            **{
+                method: partial(self._on_chats, handle)
+                for method, handle in chat_requests.HANDLERS.items()
+            },
         }
 
     def _notifications(self) -> dict[str, Callable[[Any], None]]:
@@ -212,6 +239,12 @@ class AssistServer(LanguageServer):
             self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
         self._index()
         self._tasks.start(self._watch_files(), "watching files")
+        self._tasks.start(self._open_chats(), "opening the chats")
+
+    async def _open_chats(self) -> None:
+        await self.assistant.chats.start()
+        for warning in self.assistant.chats.warnings:
+            self.client.tell(warning, types.MessageType.Warning)
 
     async def _watch_files(self) -> None:
         workspace = self.assistant.workspace
@@ -339,11 +372,32 @@ class AssistServer(LanguageServer):
     def _document_changed(self, uri: str) -> None:
         self.assistant.workspace.document_changed(uri)
         self.chats.document_changed()
+        self._warm_typed(uri)
 
     # Requests
 
     def _ask(self, params: object) -> Awaitable[object]:
         return self._turns.ask(self.assistant, self.client.encoding, params)
+
+    def _warm(self, params: object) -> Awaitable[object]:
+        question = asking.question_of(self.assistant, self.client.encoding, params)
+        return asking.warm(self.assistant, question)
+
+    def _models(self, _params: object) -> Awaitable[object]:
+        return asking.models(self.assistant)
+
+    def _context(self, params: object) -> Awaitable[object]:
+        question = asking.question_of(self.assistant, self.client.encoding, params)
+        return asking.context(self.assistant, question)
+
+    def _edits(self, params: object) -> Awaitable[object]:
+        return edits.preview(self.assistant, params)
+
+    def _apply_edit(self, params: object) -> Awaitable[object]:
+        return edits.apply(self.assistant, self.client, params)
+
+    def _on_chats(self, handle: chat_requests.Handler, params: object) -> Awaitable[object]:
+        return handle(self.assistant, self._turns, params)
 
     def _search(self, params: object) -> Awaitable[object]:
         asked = structure(SearchParams, params)
@@ -396,7 +450,42 @@ class AssistServer(LanguageServer):
     def _code_action(
         self, params: types.CodeActionParams
     ) -> list[types.Command | types.CodeAction]:
-        return actions.code_actions(self.assistant, self.client, self.chats, params)
+        offered = actions.code_actions(self.assistant, self.client, self.chats, params)
+        if offered and self.chats.path(params.text_document.uri) is None:
+            self._warm_selection(params)
+        return offered
+
+    def _warm_selection(self, params: types.CodeActionParams) -> None:
+        """What is selected is read before it is asked about; whichever chat asks finds it warm."""
+        start, end = params.range.start, params.range.end
+        if start == end:
+            return
+        selected = protocol.Range(
+            protocol.Position(start.line, start.character),
+            protocol.Position(end.line, end.character),
+        )
+        uri = params.text_document.uri
+        try:
+            selection = places.selection(self.assistant, self.client.encoding, uri, selected)
+        except BadInput:  # closed meanwhile, or outside of the workspace
+            return
+        question = Question("", "selection", "selection", selection=selection)
+        self._tasks.start(self._warm_quietly(question, SELECTED_AFTER_S), "warming a selection")
+
+    def _warm_typed(self, uri: str) -> None:
+        """What is typed in a chat document is read while it is typed."""
+        path = self.chats.path(uri)
+        if path is None or self.chats.is_running(path):
+            return
+        if (question := self.chats.typed(path)) is not None:
+            self._tasks.start(self._warm_quietly(question), "warming a chat")
+
+    async def _warm_quietly(self, question: Question, after_s: float = 0.0) -> None:
+        """Warm what nobody waits for: an error is told by the question that follows."""
+        try:
+            await self.assistant.warm(question, after_s)
+        except AssistError as error:
+            logger.debug("Nothing was warmed: %s", error)
 
     def _code_lens(self, params: types.CodeLensParams) -> list[types.CodeLens]:
         return actions.code_lenses(self.chats, params.text_document.uri)

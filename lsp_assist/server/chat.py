@@ -8,17 +8,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from lsp_assist.assistant import Assistant, Question
 from lsp_assist.codebase.documents import Encoding
-from lsp_assist.errors import AssistError, BadInput
-from lsp_assist.flows import Done, Step, Text
+from lsp_assist.errors import AssistError, BadInput, UnknownTurn
+from lsp_assist.flows import Done, Step, Text, Titled
 from lsp_assist.llm import Source, Usage
-from lsp_assist.server import places
+from lsp_assist.server import edits, places
+from lsp_assist.server.asking import question_of
 from lsp_assist.server.protocol import (
     EVENT,
-    AskParams,
     AskResult,
     CancelParams,
     Empty,
@@ -32,7 +32,7 @@ from lsp_assist.server.protocol import (
 from lsp_assist.server.rpc import Connection, log_failure
 from lsp_assist.server.tasks import Tasks
 
-__all__ = ["DELTA_INTERVAL_S", "Emit", "Turn", "Turns", "send_events"]
+__all__ = ["DELTA_INTERVAL_S", "Emit", "Turn", "Turns", "send_events", "source_infos"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,21 +70,8 @@ class Turns:
 
         Raises: BadInput
         """
-        asked = structure(AskParams, params)
-        selected = asked.context.selection
-        question = Question(
-            text=asked.text,
-            chat_id=asked.chat_id,
-            turn_id=asked.turn_id,
-            parent_turn_id=asked.parent_turn_id,
-            mode=asked.mode,
-            selection=places.selection(
-                assistant, encoding, selected.uri, selected.range, field="context.selection"
-            )
-            if selected
-            else None,
-        )
-        emit = send_events(self._connection, asked.chat_id, asked.turn_id)
+        question = question_of(assistant, encoding, params)
+        emit = send_events(self._connection, question.chat_id, question.turn_id)
         turn = self.start(assistant, question, emit)
         reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
@@ -113,6 +100,14 @@ class Turns:
         if turn is not None:
             turn.cancel()
         return unstructure(Empty())
+
+    async def end(self, chat_id: str) -> None:
+        """Cancel the turns of a chat and wait until they have ended."""
+        running = [turn for turn in self._running.values() if turn.chat_id == chat_id]
+        for turn in running:
+            turn.cancel()
+        if running:
+            await asyncio.wait([turn.result for turn in running])
 
     def start(
         self,
@@ -182,6 +177,11 @@ class Turn:
         self._is_started = False
         self._is_cancelled = False
 
+    @property
+    def chat_id(self) -> str:
+        """The chat that the turn belongs to."""
+        return self._question.chat_id
+
     def cancel(self) -> None:
         """Stop the turn; it ends as "cancelled" with what was said so far."""
         self._is_cancelled = True
@@ -207,7 +207,9 @@ class Turn:
             if self._is_cancelled:
                 raise asyncio.CancelledError
             done = await self._stream(said)
-            sources = tuple(_source_infos(self._assistant, done.sources))
+            with suppress(UnknownTurn):  # another editor has deleted the chat by now
+                await self._propose()
+            sources = tuple(source_infos(self._assistant, done.sources))
             usage = _usage(done.usage)
             self._events.other("usage", usage=usage)
             self._events.other("done", sources=sources)
@@ -228,12 +230,20 @@ class Turn:
             )
         self.result.set_result(result)
 
+    async def _propose(self) -> None:
+        asked = self._question
+        proposal = await self._assistant.edits_of(asked.chat_id, asked.turn_id)
+        if proposal.files or proposal.refused:
+            self._events.other("edit", **unstructure(edits.info(self._assistant, proposal)))
+
     async def _stream(self, said: list[str]) -> Done:
         async with aclosing(self._assistant.ask(self._question)) as events:
             async for event in events:
                 match event:
                     case Step():
                         self._events.other("step", text=event.text)
+                    case Titled():
+                        self._events.other("title", title=event.title)
                     case Text():
                         said.append(event.text)
                         self._events.text(event.text)
@@ -256,7 +266,8 @@ def _usage(usage: Usage) -> UsageInfo:
     )
 
 
-def _source_infos(assistant: Assistant, sources: Iterable[Source]) -> Iterable[SourceInfo]:
+def source_infos(assistant: Assistant, sources: Iterable[Source]) -> Iterable[SourceInfo]:
+    """The places as they travel."""
     for source in sources:
         yield SourceInfo(
             uri=places.uri_of(assistant, source.root, source.path),

@@ -8,10 +8,23 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote as percent_encoded
 
-__all__ = ["ANSWER", "QUESTION", "Pending", "Quote", "Shield", "asked", "new", "pending", "tail"]
+__all__ = [
+    "ANSWER",
+    "APPLY",
+    "QUESTION",
+    "Pending",
+    "Quote",
+    "Shield",
+    "asked",
+    "new",
+    "pending",
+    "tail",
+]
 
 QUESTION = "## You"
 ANSWER = "## Assistant"
+APPLY = "Apply the edits"
+"""What the button below a reply with edits says."""
 
 _TITLE = "# Chat"
 _HINT = (

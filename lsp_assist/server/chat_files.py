@@ -8,8 +8,10 @@ through chat_document.py.
 import asyncio
 import logging
 import os
+import re
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from lsprotocol import types
@@ -17,12 +19,12 @@ from lsprotocol import types
 from lsp_assist.assistant import Assistant, Question, Selection
 from lsp_assist.codebase.documents import Document, Text
 from lsp_assist.codebase.reading import Contents, read_text
-from lsp_assist.errors import BadInput
-from lsp_assist.server import chat_document, places, protocol
+from lsp_assist.errors import AssistError, BadInput
+from lsp_assist.server import chat_document, edits, places, protocol
 from lsp_assist.server.chat import Turn, Turns
 from lsp_assist.server.chat_document import Pending, Quote
 from lsp_assist.server.client import Client
-from lsp_assist.server.protocol import CommandResult, EventKind
+from lsp_assist.server.protocol import CommandResult, EditInfo, EventKind, structure
 from lsp_assist.server.tasks import Tasks
 
 __all__ = ["ChatFiles"]
@@ -36,6 +38,7 @@ _N_ATTEMPTS = 3
 _REPLY = f"\n\n{chat_document.ANSWER}\n\n"
 """What a reply begins with; nothing that a model says gets through as this heading."""
 _LIMIT_BYTES = 20_000_000
+_FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
 class ChatFiles:
@@ -49,6 +52,7 @@ class ChatFiles:
         self._folder = assistant.settings.places.data.resolve() / "chats"
         self._running: dict[Path, Turn] = {}
         self._unattached: set[Path] = set()
+        self._edits: dict[Path, tuple[str, str]] = {}
         self._changed = asyncio.Event()
 
     def path(self, uri: str) -> Path | None:
@@ -72,6 +76,37 @@ class ChatFiles:
         text = self._text(path)
         return chat_document.pending(text.content) if text is not None else None
 
+    def has_edits(self, path: Path) -> bool:
+        """Whether the last reply in the document proposes edits that were not made yet."""
+        return path in self._edits and path not in self._running
+
+    def propose(self, path: Path, turn_id: str, edit_id: str) -> None:
+        """The reply that is being written into the document proposes edits."""
+        self._edits[path] = (turn_id, edit_id)
+
+    def apply(self, path: Path) -> CommandResult:
+        """Make the edits that the last reply proposes. The document showed them.
+
+        Raises: BadInput if there are none
+        """
+        if not self.has_edits(path):
+            raise BadInput("The last reply proposes no edits, or they were made.", field="uri")
+        turn_id, edit_id = self._edits.pop(path)
+        self._tasks.start(self._apply(path, turn_id, edit_id), "making edits")
+        return CommandResult(path.stem, turn_id, path.as_uri())
+
+    async def _apply(self, path: Path, turn_id: str, edit_id: str) -> None:
+        try:
+            is_done = await edits.accept(
+                self._assistant, self._client, path.stem, turn_id, edit_id, is_reviewed=False
+            )
+        except AssistError as error:
+            self._client.tell(str(error), types.MessageType.Error)
+            return
+        if not is_done:
+            self._edits.setdefault(path, (turn_id, edit_id))
+            self._client.tell("The editor did not take the edits.", types.MessageType.Warning)
+
     def open(self, selection: Selection, uri: str) -> CommandResult:
         """Show a new chat about the selection, for the user to type a question."""
         quote = _quote(selection, uri)
@@ -80,10 +115,15 @@ class ChatFiles:
         return CommandResult(path.stem, uri=path.as_uri())
 
     def ask(self, question: Question, uri: str) -> CommandResult:
-        """Show a new chat with this question and write the reply into it."""
+        """Show a new chat with this question and write the reply into it.
+
+        Raises: BadInput if the chat has a document already
+        """
         quote = _quote(question.selection, uri) if question.selection else None
         title = question.text.strip() or f"{question.mode.capitalize()} this code."
-        path = self._new(chat_document.asked(title, quote))
+        path = self._new(chat_document.asked(title, quote), question.chat_id)
+        # What is sent from the document later goes on with this chat.
+        question = replace(question, chat_id=path.stem)
         self._start(path, question, is_shown=False)
         return CommandResult(question.chat_id, question.turn_id, path.as_uri())
 
@@ -94,17 +134,23 @@ class ChatFiles:
         """
         if path in self._running:
             raise BadInput("The reply is still coming; send when it has ended.", field="uri")
+        question = self.typed(path)
+        if question is None:
+            raise BadInput("There is no question below the last heading.", field="uri")
+        self._start(path, question, is_shown=True)
+        return CommandResult(question.chat_id, question.turn_id, path.as_uri())
+
+    def typed(self, path: Path) -> Question | None:
+        """The question below the last heading, as it would be sent now."""
         pending = self.pending(path)
         if pending is None:
-            raise BadInput("There is no question below the last heading.", field="uri")
-        question = Question(
+            return None
+        return Question(
             text=pending.text,
             chat_id=path.stem,
             turn_id=str(uuid.uuid4()),
             selection=self._selection(pending.quote),
         )
-        self._start(path, question, is_shown=True)
-        return CommandResult(question.chat_id, question.turn_id, path.as_uri())
 
     def cancel(self, path: Path) -> None:
         """Stop the reply that is being written into the document, if one is."""
@@ -112,7 +158,8 @@ class ChatFiles:
             turn.cancel()
 
     def _start(self, path: Path, question: Question, *, is_shown: bool) -> None:
-        scribe = _Scribe(self, path)
+        self._edits.pop(path, None)
+        scribe = _Scribe(self, path, question.turn_id)
         turn = self._turns.start(self._assistant, question, scribe.emit, EDIT_INTERVAL_S)
         self._running[path] = turn
         self._tasks.start(self._show_and_write(path, scribe, is_shown=is_shown), "writing a reply")
@@ -136,10 +183,20 @@ class ChatFiles:
         )
         return places.selection(self._assistant, "utf-32", quote.uri, lines)
 
-    def _new(self, content: str) -> Path:
+    def _new(self, content: str, chat_id: str = "") -> Path:
+        """A chat document, named by its chat where that can name a file.
+
+        Raises: BadInput if there is one already
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f"{uuid.uuid4()}.md"
-        _write(path, content, os.O_EXCL)
+        stem = chat_id if _FILE_NAME.fullmatch(chat_id) else str(uuid.uuid4())
+        path = self._folder / f"{stem}.md"
+        try:
+            _write(path, content, os.O_EXCL)
+        except FileExistsError:
+            raise BadInput(
+                f"Chat {chat_id!r} has a document; type the question there: {path}", field="chatId"
+            ) from None
         return path
 
     async def _show(self, path: Path) -> None:
@@ -207,9 +264,11 @@ class ChatFiles:
 class _Scribe:
     """Gathers the events of a turn and writes them one piece after another."""
 
-    def __init__(self, files: ChatFiles, path: Path) -> None:
+    def __init__(self, files: ChatFiles, path: Path, turn_id: str) -> None:
         self._files = files
         self._path = path
+        self._turn_id = turn_id
+        self._remark = ""
         self._shield = chat_document.Shield()
         self._text = _REPLY
         self._is_ended = False
@@ -220,8 +279,11 @@ class _Scribe:
         match kind:
             case "delta":
                 self._text += self._shield.feed(str(fields["text"]))
+            case "edit":
+                self._propose(fields)
+                return
             case "done":
-                self._end("")
+                self._end(self._remark)
             case "cancelled":
                 self._end("*Cancelled.*")
             case "error":
@@ -230,6 +292,16 @@ class _Scribe:
             case _:
                 return
         self._news.set()
+
+    def _propose(self, fields: dict[str, object]) -> None:
+        """Say what can be applied and what not, below the reply."""
+        said = structure(EditInfo, fields)
+        remarks = [f"*{refused.path}: {refused.reason}*" for refused in said.refused]
+        if said.files:
+            self._files.propose(self._path, self._turn_id, said.edit_id)
+            paths = ", ".join(file.path for file in said.files)
+            remarks.append(f'*"{chat_document.APPLY}" changes {paths}.*')
+        self._remark = "\n\n".join(remark.replace("\n", " ") for remark in remarks)
 
     def _end(self, remark: str) -> None:
         said = f"\n\n{remark}" if remark else ""

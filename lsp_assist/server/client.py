@@ -22,6 +22,7 @@ __all__ = ["Bar", "Client"]
 logger = logging.getLogger(__name__)
 
 EDIT_TIMEOUT_S = 10.0
+CONFIRM_TIMEOUT_S = 600.0
 _TOLD_AFTER_S = 3.0
 
 
@@ -77,18 +78,28 @@ class Client:
         if not self.can_edit:
             return False
         change = types.TextEdit(types.Range(position, position), text)
-        workspace = self.capabilities.workspace
-        edits = workspace.workspace_edit if workspace else None
-        if edits and edits.document_changes:
+        if self.edit_capabilities.document_changes:
             document = types.OptionalVersionedTextDocumentIdentifier(uri=uri, version=version)
             edit = types.WorkspaceEdit(
                 document_changes=[types.TextDocumentEdit(document, [change])]
             )
         else:
             edit = types.WorkspaceEdit(changes={uri: [change]})
-        params = types.ApplyWorkspaceEditParams(edit=edit, label="Reply")
-        result = await self._ask(types.WORKSPACE_APPLY_EDIT, params, EDIT_TIMEOUT_S)
+        return await self.apply(edit, "Reply")
+
+    async def apply(self, edit: types.WorkspaceEdit, label: str, *, waits: bool = False) -> bool:
+        """Have the editor make the edit. `waits`: a person is asked first, and may take a while."""
+        params = types.ApplyWorkspaceEditParams(edit=edit, label=label)
+        timeout_s = CONFIRM_TIMEOUT_S if waits else EDIT_TIMEOUT_S
+        result = await self._ask(types.WORKSPACE_APPLY_EDIT, params, timeout_s)
         return isinstance(result, types.ApplyWorkspaceEditResult) and result.applied
+
+    @property
+    def edit_capabilities(self) -> types.WorkspaceEditClientCapabilities:
+        """What edits the client understands."""
+        workspace = self.capabilities.workspace
+        said = workspace.workspace_edit if workspace else None
+        return said or types.WorkspaceEditClientCapabilities()
 
     async def watch_files(self) -> bool:
         """Have the client say which files change on disk."""

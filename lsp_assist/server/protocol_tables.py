@@ -30,6 +30,13 @@ __all__ = ["tables", "with_tables"]
 # Their fields stand in the table of the events.
 _NOT_NAMED = (Empty, Ended, Failed, Said, Used)
 
+_NAMES: dict[object, str] = {
+    str: "string",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+}
+
 _BEGIN, _END = (
     "<!-- tables: made by `python -m lsp_assist.server.protocol_tables` -->",
     "<!-- /tables -->",
@@ -115,7 +122,7 @@ def _type_name(hint: Any) -> str:
         return f"array of {_type_name(get_args(hint)[0])}"
     if get_origin(hint) is not None:
         return "object"
-    return {str: "string", int: "whole number", float: "number"}.get(hint) or _reference(hint)
+    return _NAMES.get(hint) or _reference(hint)
 
 
 def _reference(kind: type) -> str:

@@ -83,6 +83,25 @@ def test_sources_are_relative_to_where_the_user_stands(
     assert "  client.py:4  retry\n" in run("ask", "retry")
 
 
+def test_the_context_of_a_question_is_shown_and_nothing_is_asked(root: Path, model: Path) -> None:
+    shown = run("context", "--dir", root, "--model", model, "Where is a request sent again?")
+    assert "pack whole" in shown
+    assert "client.py:1  (it belongs to the project)" in shown
+    assert "tokens in all of 7,168 that a prompt may have" in shown
+    assert "tokens are warm" in shown
+    said = json.loads(run("context", "--json", "--dir", root, "Where is a request sent again?"))
+    assert said["model"] == "extractive"
+    assert next(p["path"] for p in said["pieces"] if p["kind"] == "hit") == "client.py"
+
+
+def test_a_project_that_is_wanted_whole_and_does_not_fit_is_refused(
+    root: Path, model: Path
+) -> None:
+    (root / "large.py").write_text("".join(f"value_{n} = {n}\n" for n in range(4000)))
+    said = run("context", "-p", "--dir", root, "--model", model, "Why?", code=2)
+    assert "name files instead of the project" in said
+
+
 def test_a_script_gets_one_json_object(root: Path) -> None:
     answer = json.loads(run("ask", "--json", "-d", root, "Where is a request sent again?"))
     assert set(answer) == {"answer", "sources", "usage"}

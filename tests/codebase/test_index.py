@@ -86,6 +86,8 @@ def test_a_passage_has_the_text_and_who_calls_whom(index: Index) -> None:
     hit = index.search("increment", 1)[0]
     passage = index.passage(hit)
     assert passage is not None
+    passage = index.related(passage)
+    assert passage is not None
     assert passage.text.strip().startswith("def increment(self, error):")
     assert passage.signature == "def increment(self, error)"
     assert passage.summary == "Count one more failed request."
@@ -116,6 +118,8 @@ def test_unsaved_text_is_found_and_gone_when_it_is_closed(index: Index) -> None:
     assert found(index, "unsaved_function") == [("src/session.py", "unsaved_function")]
     assert ("src/session.py", "send") not in found(index, "send")
     passage = index.passage(index.search("increment", 5)[0])
+    assert passage is not None
+    passage = index.related(passage)
     assert passage is not None
     assert "unsaved_function" in [caller.name for caller in passage.callers]
     index.overlay("src/session.py", None)

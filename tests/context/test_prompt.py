@@ -1,12 +1,11 @@
 """The layout of the prompt, and the contract that it only grows at its end."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lsp_assist.chat.tree import Turn
-from lsp_assist.context import modes, prompt
-from lsp_assist.errors import BadInput
+from lsp_assist.context import prompt
+from lsp_assist.context.modes import Modes
 from lsp_assist.llm import Message, Prompt, Segment, Source, SymbolFacts
 
 SOURCE = Source("src/a.py", 9, 11, "Retry.increment")
@@ -37,21 +36,29 @@ def test_each_prompt_of_a_branch_extends_the_one_before(
     assert rendered(last).startswith(before)
 
 
-def test_the_question_comes_last_and_the_mode_just_before_it() -> None:
-    piece = prompt.hit_segment(SOURCE, "python", "x = 1\n", 9, SymbolFacts("method", "", ""))
-    message = prompt.question_message((piece,), modes.instructions("fix"), "  why?  ")
-    assert [segment.kind for segment in message.segments] == ["hit", "mode", "question"]
-    assert message.text.endswith("\n\nwhy?")
-    assert message.text.startswith(
-        "Excerpt: src/a.py:10-12 (Retry.increment)\n```python\nx = 1\n```\n"
-    )
+def test_what_is_typed_stands_behind_all_that_is_known_and_before_what_is_found_for_it() -> None:
+    """So that it can be read while it is typed, and more words take nothing back."""
+    piece = prompt.selection_segment(SOURCE, "python", "x = 1\n")
+    hit = prompt.hit_segment(SOURCE, "python", "y = 2\n", 9, SymbolFacts("method", "", ""))
+    typed = prompt.question_message((piece,), Modes().get("fix").text, "  why ")
+    asked = prompt.question_message((piece,), Modes().get("fix").text, "  why?  ", (hit,))
+    assert [segment.kind for segment in typed.segments] == ["selection", "mode", "question"]
+    assert typed.text.startswith("Selected: src/a.py:10-12 (Retry.increment)\n```python\nx = 1\n")
+    assert asked.text.startswith(typed.text)
+    assert "Excerpt: src/a.py:10-12 (Retry.increment)\n```python\ny = 2\n```\n" in asked.text
+    assert asked.text.index("why?") < asked.text.index("Excerpt")
+
+
+def test_a_piece_knows_where_the_lines_of_its_file_stand() -> None:
+    for text in ("x = 1\n", "a\nb\n\n", "```\nfenced\n```"):
+        assert prompt.selection_segment(SOURCE, "python", text).quoted == text.rstrip()
 
 
 def test_the_system_text_knows_no_mode() -> None:
     """A mode travels in the turn: switching it must not touch the front of the prompt."""
     plain = prompt.build((prompt.SYSTEM,), (), prompt.question_message((), "", "q"))
     fixing = prompt.build(
-        (prompt.SYSTEM,), (), prompt.question_message((), modes.instructions("fix"), "q")
+        (prompt.SYSTEM,), (), prompt.question_message((), Modes().get("fix").text, "q")
     )
     assert plain.messages[0] == fixing.messages[0]
 
@@ -64,17 +71,3 @@ def test_no_text_breaks_out_of_its_fence(text: str) -> None:
     assert set(fence) == {"`"}
     assert fence not in text
     assert shown.endswith(f"\n{fence}\n\n")
-
-
-def test_every_mode_has_instructions() -> None:
-    assert modes.names()[0] == "ask"
-    assert {"explain", "refactor", "fix", "document", "test"} <= set(modes.names())
-    for name in modes.names():
-        assert bool(modes.instructions(name)) == (name != "ask")
-
-
-@pytest.mark.parametrize("name", ["nope", "../modes/fix", "fix.md", "Fix"])
-def test_an_unknown_mode_is_refused(name: str) -> None:
-    with pytest.raises(BadInput, match="There is no mode") as raised:
-        modes.instructions(name)
-    assert raised.value.field == "mode"

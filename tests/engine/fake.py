@@ -14,6 +14,7 @@ from lsp_assist.engine.requests import (
     Timings,
     TokenLogprob,
 )
+from lsp_assist.engine.service import Warmth
 from lsp_assist.engine.template import Turn
 from lsp_assist.errors import ContextTooLong, ModelFileError, ModelUnavailable
 
@@ -97,6 +98,10 @@ class FakeEngine:
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
         return "".join(chr(token) for token in tokens)
+
+    async def warmth(self, model: str, turns: Sequence[Turn]) -> Warmth:
+        """A token for each turn, the first of them warm."""
+        return Warmth(len(turns), 1, is_append_only=True)
 
     async def apply_template(self, model: str, turns: Sequence[Turn]) -> str:
         return "".join(f"<{turn.role}>{turn.content}" for turn in turns)

@@ -424,6 +424,8 @@ async def test_tokens_and_templates(http: httpx2.AsyncClient) -> None:
     assert text.json() == {"content": "ab"}
     prompt = await http.post("/apply-template", json=said("hello"))
     assert prompt.json() == {"prompt": "<user>hello"}
+    warmth = await http.post("/warmth", json=said("hello"))
+    assert warmth.json() == {"n_prompt": 1, "n_warm": 1, "is_append_only": True}
     plain = await http.post("/v1/embeddings", json={"input": "abc", "encoding_format": "base64"})
     packed = base64.b64decode(plain.json()["data"][0]["embedding"])
     assert struct.unpack("<2f", packed) == (3.0, 0.5)

@@ -250,6 +250,19 @@ async def test_tokens_come_back_as_their_text(http: httpx2.AsyncClient) -> None:
     )
 
 
+async def test_what_is_warm_can_be_asked_and_is_what_a_question_then_finds(
+    http: httpx2.AsyncClient,
+) -> None:
+    messages = [{"role": "user", "content": f"{QUESTION} (nobody asked this before)"}]
+    before = (await http.post("/warmth", json={"messages": messages})).json()
+    assert before["is_append_only"] is True
+    assert before["n_warm"] < before["n_prompt"]
+    warm = {"messages": messages, "max_tokens": 0}
+    usage = (await http.post("/v1/chat/completions", json=warm)).json()["usage"]
+    after = (await http.post("/warmth", json={"messages": messages})).json()
+    assert after["n_warm"] == after["n_prompt"] == usage["prompt_tokens"]
+
+
 async def test_a_wrong_grammar_is_the_caller_s_fault(http: httpx2.AsyncClient) -> None:
     body = {"prompt": "x", "max_tokens": 4, "grammar": "root ::= ("}
     response = await http.post("/v1/completions", json=body)

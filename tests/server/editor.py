@@ -7,11 +7,12 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 from lsprotocol import types
 from pygls.lsp._base_client import BaseLanguageClient
@@ -49,6 +50,8 @@ class Editor(LanguageClient):
         self.untold: set[str] = set()
         """Documents that are open here and that the server is told nothing of."""
         self.refuses_edits = 0
+        self.refused_documents: set[str] = set()
+        self.edits: list[types.ApplyWorkspaceEditParams] = []
         self.reports: dict[types.ProgressToken, list[Any]] = self.progress_reports
         self._events: dict[str, list[dict[str, Any]]] = {}
         self._news = asyncio.Event()
@@ -98,7 +101,7 @@ class Editor(LanguageClient):
         assert self.messages == [], "unread messages"
         assert self.error is None
         left = [line for line in self.log if not (expected_log and expected_log in line)]
-        assert left == [], "logged"
+        assert left == [], "\n".join(["logged:", *left])
         assert all(type(i) is int and i >= FIRST_SERVER_ID for i in self.server_ids)
 
     async def drain_stderr(self) -> None:
@@ -235,35 +238,50 @@ class Editor(LanguageClient):
 def _apply_edit(
     client: Editor, params: types.ApplyWorkspaceEditParams
 ) -> types.ApplyWorkspaceEditResult:
-    """Apply an edit as editors do: refuse another version, then report the change."""
-    edits = [
-        (edit.text_document.uri, edit.text_document.version, change)
-        for edit in params.edit.document_changes or ()
-        if isinstance(edit, types.TextDocumentEdit)
-        for change in edit.edits
-    ]
-    edits += [
-        (uri, None, change)
-        for uri, changes in (params.edit.changes or {}).items()
-        for change in changes
-    ]
-    for uri, version, change in edits:
-        assert isinstance(change, types.TextEdit)
-        assert change.range.start == change.range.end
-        current, text = client.texts[uri]
-        if client.refuses_edits or (version is not None and version != current):
-            client.refuses_edits = max(0, client.refuses_edits - 1)
+    """Apply an edit as editors do: one document after the other, until one has another version."""
+    client.edits.append(params)
+    for change in params.edit.document_changes or ():
+        if isinstance(change, types.CreateFile):
+            file_of(change.uri).parent.mkdir(exist_ok=True)
+            file_of(change.uri).touch(exist_ok=False)
+            continue
+        assert isinstance(change, types.TextDocumentEdit)
+        document = change.text_document
+        if not _edit(client, document.uri, document.version, change.edits):
             return types.ApplyWorkspaceEditResult(applied=False)
-        lines = text.split("\n")
-        offset = sum(len(line) + 1 for line in lines[: change.range.start.line])
-        offset += change.range.start.character
-        edited = text[:offset] + change.new_text + text[offset:]
-        if uri in client.untold:
-            client.texts[uri] = (current + 1, edited)
-        else:
-            client.type(uri, edited)
+    for uri, edits in (params.edit.changes or {}).items():
+        if not _edit(client, uri, None, edits):
+            return types.ApplyWorkspaceEditResult(applied=False)
     client.handled()
     return types.ApplyWorkspaceEditResult(applied=True)
+
+
+def _edit(client: Editor, uri: str, version: int | None, edits: Sequence[Any]) -> bool:
+    if uri not in client.texts:
+        client.open(uri, file_of(uri).read_text(encoding="utf-8"))
+    current, text = client.texts[uri]
+    is_other = version is not None and version != current
+    if client.refuses_edits or is_other or uri in client.refused_documents:
+        client.refuses_edits = max(0, client.refuses_edits - 1)
+        return False
+    for edit in sorted(edits, key=lambda e: -e.range.start.line):
+        start, end = (_offset(text, place) for place in (edit.range.start, edit.range.end))
+        text = text[:start] + edit.new_text + text[end:]
+    if uri in client.untold:
+        client.texts[uri] = (current + 1, text)
+    else:
+        client.type(uri, text)
+    return True
+
+
+def _offset(text: str, position: types.Position) -> int:
+    lines = text.split("\n")
+    return sum(len(line) + 1 for line in lines[: position.line]) + position.character
+
+
+def file_of(uri: str) -> Path:
+    """The file that a URI names."""
+    return Path(unquote(urlparse(uri).path))
 
 
 def question(text: str, **params: object) -> dict[str, object]:

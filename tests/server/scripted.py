@@ -14,10 +14,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 from lsp_assist.assistant import Assistant, Question
+from lsp_assist.backends.extractive import ExtractiveModel
 from lsp_assist.config import Settings
 from lsp_assist.errors import BadInput, ModelUnavailable
 from lsp_assist.flows import Done, Event, Step, Text
-from lsp_assist.llm import Source, Usage
+from lsp_assist.llm import Delta, Prompt, Sampling, Source, Usage
 from lsp_assist.workspace import Progress, Refreshed, Workspace
 
 N_FILES = 200
@@ -55,7 +56,9 @@ class ScriptedAssistant(Assistant):
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Do what the question's first word says."""
         verb, _, rest = asked.text.partition(" ")
-        if verb == "really":
+        if verb == "reply":
+            self._model = Saying(rest)
+        if verb in ("really", "reply"):
             async with aclosing(super().ask(asked)) as events:
                 async for event in events:
                     yield event
@@ -104,6 +107,20 @@ class ScriptedAssistant(Assistant):
         )
         usage = Usage("scripted", "told so", 10, 4, len(said), 1.0, 2.0)
         yield Done("".join(said), (source,) if source else (), usage)
+
+
+class Saying(ExtractiveModel):
+    """A model that says one thing."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("")
+        self.text = text
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """What it was told to say, a few characters a piece."""
+        for at in range(0, len(self.text), 7):
+            yield Delta(self.text[at : at + 7])
+        yield Delta(usage=Usage("scripted"))
 
 
 def _print() -> None:

@@ -53,7 +53,7 @@ def test_a_whole_question_is_read() -> None:
     selection = {"uri": "file:///a", "range": lines((1, 2), (3, 4.0)), "version": 7}  # type: ignore[arg-type]
     said = ASKED | {"parentTurnId": "p", "mode": "fix", "context": {"selection": selection}}
 
-    assert structure(AskParams, said | {"model": "later"}) == AskParams(
+    assert structure(AskParams, said | {"later": 1}) == AskParams(
         "c",
         "t",
         "x",

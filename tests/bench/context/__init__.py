@@ -1,0 +1,1 @@
+"""`make bench-context`: what the context of a question costs and saves."""
