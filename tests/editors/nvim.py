@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -62,7 +63,7 @@ each_neovim = pytest.mark.parametrize(
 
 
 class Rpc:
-    """Neovim's API over its socket; what it says unasked is dropped."""
+    """Neovim's API over its socket; what it says unasked is kept in `news`."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -70,19 +71,27 @@ class Rpc:
         self._socket.connect(str(path))
         self._unpacker = msgpack.Unpacker(strict_map_key=False)
         self._n_requests = 0
+        self.news: deque[tuple[str, list[Any]]] = deque()
 
     def call(self, method: str, *arguments: object) -> Any:
         """What a function of the API returns; its error is raised."""
         self._n_requests += 1
         self._socket.sendall(msgpack.packb([0, self._n_requests, method, arguments]))
         while True:
-            for message in self._unpacker:
-                if message[0] == 1 and message[1] == self._n_requests:
-                    assert message[2] is None, message[2]
-                    return message[3]
-            data = self._socket.recv(2**16)
-            assert data, "Neovim has ended"
-            self._unpacker.feed(data)
+            message = self._next()
+            if message[0] == 1 and message[1] == self._n_requests:
+                assert message[2] is None, message[2]
+                return message[3]
+            if message[0] == 2:
+                self.news.append((message[1], message[2]))
+
+    def next_news(self) -> tuple[str, list[Any]]:
+        """What Neovim says next unasked: the name and its arguments."""
+        while not self.news:
+            message = self._next()
+            if message[0] == 2:
+                self.news.append((message[1], message[2]))
+        return self.news.popleft()
 
     def notify(self, method: str, *arguments: object) -> None:
         """Call a function of the API, and wait for nothing."""
@@ -92,6 +101,15 @@ class Rpc:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
+
+    def _next(self) -> list[Any]:
+        while True:
+            for message in self._unpacker:
+                said: list[Any] = message
+                return said
+            data = self._socket.recv(2**16)
+            assert data, "Neovim has ended"
+            self._unpacker.feed(data)
 
 
 class Neovim:
@@ -154,29 +172,29 @@ class Neovim:
                 *("env", "-u", "TMUX", *variables, "TERM=screen-256color", *arguments),
             )
         self.until(self._socket.exists, bool, "its socket")
-        self._rpc = Rpc(self._socket)
+        self.rpc = Rpc(self._socket)
         # Its files are loaded, and the plugin is.
         self.until_true("v:vim_did_enter")
 
     def keys(self, keys: str) -> None:
         """Press keys, in Neovim's notation (`<Esc>`, `<CR>`)."""
-        self._rpc.call("nvim_input", keys)
+        self.rpc.call("nvim_input", keys)
 
     def command(self, text: str) -> None:
         """Run a command; an error in it is raised here."""
-        self._rpc.call("nvim_command", text)
+        self.rpc.call("nvim_command", text)
 
     def lua(self, code: str, *arguments: object) -> Any:
         """What some Lua returns."""
-        return self._rpc.call("nvim_exec_lua", code, arguments)
+        return self.rpc.call("nvim_exec_lua", code, arguments)
 
     def eval(self, expression: str) -> Any:
         """The value of a Vim expression."""
-        return self._rpc.call("nvim_eval", expression)
+        return self.rpc.call("nvim_eval", expression)
 
     def mode(self) -> str:
         """The mode, also in those in which nothing else is answered."""
-        mode: str = self._rpc.call("nvim_get_mode")["mode"]
+        mode: str = self.rpc.call("nvim_get_mode")["mode"]
         return mode
 
     def said(self) -> list[str]:
@@ -243,14 +261,14 @@ class Neovim:
 
     def close(self) -> None:
         """End it."""
-        self._rpc.notify("nvim_command", "silent! qall!")
+        self.rpc.notify("nvim_command", "silent! qall!")
         if self._process is not None:
             try:
                 self._process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._rpc.close()
+        self.rpc.close()
         self._socket.unlink(missing_ok=True)
 
 

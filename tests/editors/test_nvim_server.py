@@ -44,6 +44,7 @@ def ask(neovim: Neovim, text: str, command: str = "Q") -> dict[str, Any]:
 
 def test_a_question_is_answered_in_a_chat(neovim: Neovim) -> None:
     """The reply and the places that it was given to read, which are folded; nobody is moved."""
+    assert not neovim.eval("exists('g:loaded_lsp_assist')"), "the plugin for Vim is not for it"
     here = neovim.eval("win_getid()")
     assert ask(neovim, "count 4")["reply"] == "0 1 2 3 "
 

@@ -30,7 +30,7 @@ M.options = vim.deepcopy(M.defaults)
 ---@return string[]
 function M.unknown(told)
   local names = {}
-  local known = { cmd = true, settings = true, split = true, prefix = true }
+  local known = { cmd = true, settings = true, split = true }
   for name in pairs(told) do
     if M.defaults[name] == nil and not known[name] then
       table.insert(names, tostring(name))
