@@ -60,6 +60,7 @@ augroup lsp_assist
     autocmd CmdlineLeave : if getcmdline() =~# s:question | call lsp_assist#warm#left() | endif
   endif
   autocmd BufReadCmd lspassist://* call lsp_assist#window#read(expand('<amatch>'))
+  autocmd BufWinEnter lspassist://* call lsp_assist#window#dress()
 augroup END
 
 let &cpoptions = s:cpo

@@ -15,7 +15,8 @@ function! lsp_assist#actions#menu(asked) abort
         \ 'range': lsp_assist#place#range(l:asked),
         \ 'context': {'diagnostics': [], 'triggerKind': 1},
         \ }
-  call lsp_assist#server#request('textDocument/codeAction', l:params, {result, error -> s:offered(l:asked, result, error)})
+  call lsp_assist#server#request('textDocument/codeAction', l:params,
+        \ {result, error -> s:offered(l:asked, result, error)})
 endfunction
 
 function! s:offered(asked, result, error) abort
@@ -24,7 +25,8 @@ function! s:offered(asked, result, error) abort
     return
   endif
   " A client says whether it knows more than commands; through vim-lsp, it says that it does.
-  let l:commands = type(a:result) == v:t_list ? map(copy(a:result), {_, offer -> type(get(offer, 'command')) == v:t_dict ? offer.command : offer}) : []
+  let l:offers = type(a:result) == v:t_list ? copy(a:result) : []
+  let l:commands = map(l:offers, {_, offer -> type(get(offer, 'command')) == v:t_dict ? offer.command : offer})
   call filter(l:commands, {_, command -> command.command =~# '^lsp-assist\.'})
   if empty(l:commands)
     call lsp_assist#notice#info('there is nothing to do here')
@@ -47,6 +49,7 @@ function! s:picked(asked, command, title) abort
   call lsp_assist#chat#begin(l:chat, l:turn)
   call lsp_assist#window#show(l:chat, 0)
   let [l:chat_id, l:turn_id] = [l:chat.id, l:turn.id]
-  call lsp_assist#server#request('workspace/executeCommand', {'command': a:command.command, 'arguments': [l:argument]},
+  let l:params = {'command': a:command.command, 'arguments': [l:argument]}
+  call lsp_assist#server#request('workspace/executeCommand', l:params,
         \ {_, error -> empty(error) ? 0 : lsp_assist#chat#answered(l:chat_id, l:turn_id, {}, error)})
 endfunction

@@ -41,7 +41,8 @@ function! lsp_assist#ask#fork(is_urgent, asked, typed) abort
   let l:here = lsp_assist#window#turn_here(l:chat)
   let l:from = empty(l:here) ? get(l:ended, -1, {}) : l:here
   if index(l:ended, l:from) < 0
-    call lsp_assist#notice#error(empty(l:chat.turns) ? 'there is no turn to fork' : 'a turn can be forked when it has ended')
+    call lsp_assist#notice#error(empty(l:chat.turns) ? 'there is no turn to fork'
+          \ : 'a turn can be forked when it has ended')
     return
   endif
   let l:question = lsp_assist#question#parse(a:typed)
@@ -114,7 +115,7 @@ function! lsp_assist#ask#repair(asked, typed) abort
   endif
   let l:turn.text = empty(a:typed) ? 'Repair this.' : 'Repair this; tests: ' .. a:typed
   let l:chat = lsp_assist#chat#new()
-  let l:params = {'chatId': l:chat.id, 'turnId': l:turn.id, 'uri': l:turn.context.selection.uri, 'range': l:turn.context.selection.range}
+  let l:params = extend({'chatId': l:chat.id, 'turnId': l:turn.id}, l:turn.context.selection)
   if !empty(a:typed)
     let l:params.tests = a:typed
   endif

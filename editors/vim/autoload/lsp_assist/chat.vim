@@ -68,7 +68,8 @@ function! lsp_assist#chat#begin(chat, turn) abort
   let s:running[a:turn.id] = a:turn
   let s:last = a:chat.id
   if empty(a:chat.title)
-    let a:chat.title = strcharpart(empty(a:turn.text) ? join(a:turn.context.labels) : substitute(a:turn.text, '\s\+', ' ', 'g'), 0, 60)
+    let l:asked = empty(a:turn.text) ? join(a:turn.context.labels) : a:turn.text
+    let a:chat.title = strcharpart(substitute(l:asked, '\s\+', ' ', 'g'), 0, 60)
   endif
   call add(a:chat.turns, a:turn)
   call lsp_assist#window#begun(a:chat, a:turn)

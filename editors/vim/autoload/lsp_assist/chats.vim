@@ -16,7 +16,7 @@ endfunction
 
 " Fills the buffer of a chat that this Vim does not know yet.
 function! lsp_assist#chats#load(id) abort
-  call lsp_assist#server#request('assist/chat', {'chatId': a:id}, {result, error -> s:loaded(result, error)})
+  call lsp_assist#server#request('assist/chat', {'chatId': a:id}, function('s:loaded'))
 endfunction
 
 function! s:listed(words, result, error) abort
@@ -55,7 +55,7 @@ endfunction
 function! s:open(listed) abort
   let l:chat = lsp_assist#chat#get(a:listed.chatId)
   if empty(l:chat)
-    call lsp_assist#server#request('assist/chat', {'chatId': a:listed.chatId}, {result, error -> s:opened(result, error)})
+    call lsp_assist#server#request('assist/chat', {'chatId': a:listed.chatId}, function('s:opened'))
   else
     call lsp_assist#window#show(l:chat, 1)
   endif

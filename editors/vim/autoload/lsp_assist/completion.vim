@@ -2,7 +2,8 @@
 
 " Flags, @models and /modes, in front of the question.
 function! lsp_assist#completion#question(lead, line, position) abort
-  let l:before = substitute(strpart(a:line, 0, a:position - len(a:lead)), '\C^.\{-}' .. get(g:, 'lsp_assist_prefix', 'Q') .. '\a\?!\?\s\+', '', '')
+  let l:command = '\C^.\{-}' .. get(g:, 'lsp_assist_prefix', 'Q') .. '\a\?!\?\s\+'
+  let l:before = substitute(strpart(a:line, 0, a:position - len(a:lead)), l:command, '', '')
   if l:before =~# '\%(^\|\s\)[^-@/[:space:]]\S*\s'
     return []
   elseif a:lead =~# '^@'
@@ -10,7 +11,8 @@ function! lsp_assist#completion#question(lead, line, position) abort
   elseif a:lead =~# '^/'
     let l:words = map(copy(lsp_assist#models#modes()), {_, name -> '/' .. name})
   elseif a:lead =~# '^-'
-    let l:words = map(sort(filter(keys(lsp_assist#question#flags()), {_, letter -> stridx(a:lead, letter) < 0})), {_, letter -> a:lead .. letter})
+    let l:letters = filter(keys(lsp_assist#question#flags()), {_, letter -> stridx(a:lead, letter) < 0})
+    let l:words = map(sort(l:letters), {_, letter -> a:lead .. letter})
   else
     let l:words = empty(a:lead) ? map(sort(keys(lsp_assist#question#flags())), {_, letter -> '-' .. letter})
           \ + map(copy(lsp_assist#models#modes()), {_, name -> '/' .. name}) : []

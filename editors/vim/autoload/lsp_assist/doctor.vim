@@ -13,7 +13,8 @@ endfunction
 
 function! lsp_assist#doctor#command() abort
   call lsp_assist#page#show('doctor', s:client() + ['', 'Server: waiting for its answer'] + s:said())
-  call lsp_assist#server#request('assist/status', {}, {result, error -> lsp_assist#page#show('doctor', s:client() + s:server(result, error) + s:said())})
+  call lsp_assist#server#request('assist/status', {},
+        \ {result, error -> lsp_assist#page#show('doctor', s:client() + s:server(result, error) + s:said())})
 endfunction
 
 function! s:client() abort
@@ -41,25 +42,26 @@ function! s:server(status, error) abort
     return ['', 'Server', s:check(0, a:error.message)]
   endif
   let l:lines = ['', 'Server',
-        \ s:check(1, 'lsp-assist ' .. a:status.version .. ', protocol ' .. float2nr(a:status.protocol + 0.0) .. ', Python ' .. a:status.python),
+        \ s:check(1, printf('lsp-assist %s, protocol %d, Python %s', a:status.version, a:status.protocol, a:status.python)),
         \ s:check(1, 'model: ' .. a:status.model.name .. (empty(a:status.model.path) ? '' : ' (' .. a:status.model.path .. ')')),
         \ ]
   for l:index in a:status.indexes
-    call add(l:lines, s:check(l:index.state ==# 'ready', printf('index of %s: %s, %d files, %d symbols', l:index.root, l:index.state, l:index.nFiles, l:index.nSymbols)))
+    let l:text = printf('index of %s: %s, %d files, %d symbols',
+          \ l:index.root, l:index.state, l:index.nFiles, l:index.nSymbols)
+    call add(l:lines, s:check(l:index.state ==# 'ready', l:text))
   endfor
   for l:warning in a:status.warnings
     call add(l:lines, s:check(0, substitute(l:warning, "\n", ' ', 'g')))
   endfor
-  for l:method in ['assist/warm', 'assist/context', 'assist/fork', 'assist/chats', 'assist/edits', 'assist/models', 'assist/modes', 'assist/repair']
-    if lsp_assist#server#lacks(l:method)
-      call add(l:lines, s:check(0, 'this server has no ' .. l:method .. ' yet'))
-    endif
+  for l:method in lsp_assist#server#lacking()
+    call add(l:lines, s:check(0, 'this server has no ' .. l:method .. ' yet'))
   endfor
   return l:lines
 endfunction
 
 function! s:said() abort
-  return empty(s:log) ? [] : ['', 'Log'] + map(s:log[-s:MAX_LINES :], {_, line -> '  ' .. substitute(line, '[[:cntrl:]]', ' ', 'g')})
+  let l:lines = map(s:log[-s:MAX_LINES :], {_, line -> '  ' .. substitute(line, '[[:cntrl:]]', ' ', 'g')})
+  return empty(l:lines) ? [] : ['', 'Log'] + l:lines
 endfunction
 
 function! s:check(is_well, text) abort

@@ -146,7 +146,9 @@ function! s:tell(bufnr, document) abort
     let l:n_tail = s:n_equal(l:n_shared - l:n_head, {n -> l:old[-n :] ==# l:new[-n :]})
     let l:lines = l:n_tail < len(l:new) - l:n_head ? l:new[l:n_head : len(l:new) - l:n_tail - 1] : []
     let l:change = {
-          \ 'range': {'start': {'line': l:n_head, 'character': 0}, 'end': {'line': len(l:old) - l:n_tail, 'character': 0}},
+          \ 'range': {
+          \   'start': {'line': l:n_head, 'character': 0},
+          \   'end': {'line': len(l:old) - l:n_tail, 'character': 0}},
           \ 'text': s:text(a:bufnr, l:lines),
           \ }
   else

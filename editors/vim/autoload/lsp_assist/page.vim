@@ -5,7 +5,8 @@
 function! lsp_assist#page#show(name, lines) abort
   let l:bufnr = bufadd('lsp-assist:' .. a:name)
   silent call bufload(l:bufnr)
-  for [l:option, l:value] in items({'buftype': 'nofile', 'bufhidden': 'hide', 'swapfile': 0, 'buflisted': 0, 'modifiable': 1})
+  for [l:option, l:value] in items({'buftype': 'nofile', 'bufhidden': 'hide', 'swapfile': 0,
+        \ 'buflisted': 0, 'modifiable': 1})
     call setbufvar(l:bufnr, '&' .. l:option, l:value)
   endfor
   silent call deletebufline(l:bufnr, 1, '$')

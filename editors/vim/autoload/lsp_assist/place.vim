@@ -109,7 +109,8 @@ endfunction
 " Shows a place beside the chat: in the window that was left last, else in a new one.
 function! lsp_assist#place#open(path, line) abort
   if &filetype ==# 'lspassist' || &buftype ==# 'nofile'
-    let l:windows = filter(range(1, winnr('$')), {_, n -> empty(getwinvar(n, '&buftype')) && !getwinvar(n, '&previewwindow')})
+    let l:windows = filter(range(1, winnr('$')),
+          \ {_, n -> empty(getwinvar(n, '&buftype')) && !getwinvar(n, '&previewwindow')})
     let l:last = winnr('#')
     if index(l:windows, l:last) >= 0
       execute l:last .. 'wincmd w'
@@ -120,7 +121,8 @@ function! lsp_assist#place#open(path, line) abort
     endif
   endif
   if resolve(expand('%:p')) !=# resolve(a:path)
-    execute (&modified && !&hidden && len(win_findbuf(bufnr('%'))) == 1 ? 'split' : 'edit') fnameescape(fnamemodify(a:path, ':.'))
+    let l:is_kept = !&modified || &hidden || len(win_findbuf(bufnr('%'))) > 1
+    execute (l:is_kept ? 'edit' : 'split') fnameescape(fnamemodify(a:path, ':.'))
   endif
   if a:line > 0
     normal! m'

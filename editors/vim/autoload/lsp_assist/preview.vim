@@ -41,7 +41,8 @@ function! s:lines(told) abort
   endif
   if a:told.nLeftOut > 0
     let l:lines += ['', 'Left out: ' .. a:told.nLeftOut]
-          \ + map(copy(a:told.leftOut), {_, one -> printf('%6d  %s:%d-%d  %s', one.tokens, one.path, one.startLine + 1, one.endLine + 1, one.why)})
+          \ + map(copy(a:told.leftOut), {_, one -> printf('%6d  %s:%d-%d  %s',
+          \   one.tokens, one.path, one.startLine + 1, one.endLine + 1, one.why)})
   endif
   return map(l:lines, {_, line -> substitute(line, "\n", ' ', 'g')})
 endfunction
@@ -49,5 +50,6 @@ endfunction
 function! s:piece(piece) abort
   let l:place = get(a:piece, 'path', '') .. (has_key(a:piece, 'startLine') && has_key(a:piece, 'endLine')
         \ ? ':' .. (a:piece.startLine + 1) .. '-' .. (a:piece.endLine + 1) : '')
-  return printf('%6d  %-10s %s', a:piece.tokens, a:piece.kind, join(filter([l:place, a:piece.level, a:piece.why], {_, text -> !empty(text)}), '  '))
+  let l:told = filter([l:place, a:piece.level, a:piece.why], {_, text -> !empty(text)})
+  return printf('%6d  %-10s %s', a:piece.tokens, a:piece.kind, join(l:told, '  '))
 endfunction

@@ -19,7 +19,8 @@ function! lsp_assist#question#parse(typed) abort
     if l:word =~# '^-\a\+$'
       for l:letter in split(l:word[1:], '\zs')
         if !has_key(s:FLAGS, l:letter)
-          let l:question.error = 'there is no flag -' .. l:letter .. '; use -' .. join(sort(keys(s:FLAGS)), '') .. ', or -- before the question'
+          let l:question.error = printf('there is no flag -%s; use -%s, or -- before the question',
+                \ l:letter, join(sort(keys(s:FLAGS)), ''))
           return l:question
         endif
         let l:question.flags[l:letter] = 1
@@ -70,7 +71,8 @@ function! s:add_selection(context, asked) abort
   let l:lines = getbufline(a:asked.bufnr, a:asked.line1, a:asked.line2)
   let l:name = bufname(a:asked.bufnr)
   let l:shown = empty(l:name) ? '[No Name]' : lsp_assist#place#shown(fnamemodify(l:name, ':p'))
-  call add(a:context.labels, l:shown .. ':' .. a:asked.line1 .. (a:asked.line2 > a:asked.line1 ? '-' .. a:asked.line2 : ''))
+  let l:to = a:asked.line2 > a:asked.line1 ? '-' .. a:asked.line2 : ''
+  call add(a:context.labels, l:shown .. ':' .. a:asked.line1 .. l:to)
   let a:context.excerpt = l:lines
   if !empty(getbufvar(a:asked.bufnr, '&buftype'))
     " The text of a help page or a terminal is no document of the workspace.

@@ -16,7 +16,10 @@ function! s:found(window, query, result, error) abort
     call lsp_assist#server#request('assist/status', {}, function('s:nothing'))
     return
   endif
-  let l:list = {'title': ':' .. get(g:, 'lsp_assist_prefix', 'Q') .. 'S ' .. a:query, 'items': map(copy(a:result.hits), {_, hit -> s:item(hit)})}
+  let l:list = {
+        \ 'title': ':' .. get(g:, 'lsp_assist_prefix', 'Q') .. 'S ' .. a:query,
+        \ 'items': map(copy(a:result.hits), {_, hit -> s:item(hit)}),
+        \ }
   if a:window
     call setloclist(a:window, [], ' ', l:list)
   else
@@ -33,7 +36,8 @@ endfunction
 
 function! s:nothing(status, _error) abort
   let l:unfinished = filter(copy(get(a:status, 'indexes', [])), {_, index -> index.state !=# 'ready'})
-  call lsp_assist#notice#info(empty(l:unfinished) ? 'nothing was found' : 'nothing was found yet: the workspace is being indexed')
+  call lsp_assist#notice#info(empty(l:unfinished) ? 'nothing was found'
+        \ : 'nothing was found yet: the workspace is being indexed')
 endfunction
 
 function! s:item(hit) abort

@@ -10,7 +10,6 @@ let s:n_deaths = 0       " in a row
 let s:started_at = []
 let s:restart = -1       " timer
 let s:unsupported = {}
-let s:info = {}
 let s:folders = []
 
 let s:FIRST_DELAY_MS = 500
@@ -80,11 +79,12 @@ function! lsp_assist#server#lacks(method) abort
   return has_key(s:unsupported, a:method)
 endfunction
 
-" What `initialize` answered: name, version.
-function! lsp_assist#server#info() abort
-  return s:info
+" The methods of which it answered that.
+function! lsp_assist#server#lacking() abort
+  return sort(keys(s:unsupported))
 endfunction
 
+" The folders of the workspace.
 function! lsp_assist#server#folders() abort
   return copy(s:folders)
 endfunction
@@ -130,7 +130,6 @@ function! s:start() abort
   endif
   let s:state = 'starting'
   let s:started_at = reltime()
-  let s:info = {}
   let l:root = lsp_assist#place#root(expand('%:p'))
   let s:folders = empty(l:root) ? [] : [l:root]
   augroup lsp_assist_server
@@ -174,10 +173,9 @@ function! s:folder(root) abort
   return {'uri': lsp_assist#place#uri_of(a:root), 'name': fnamemodify(a:root, ':t')}
 endfunction
 
-function! s:ready(result) abort
+function! s:ready(_result) abort
   let s:state = 'ready'
   let s:unsupported = {}
-  let s:info = get(a:result, 'serverInfo', {})
   if lsp_assist#server#transport() ==# 'channel'
     call lsp_assist#documents#open_all()
   endif
@@ -224,8 +222,9 @@ function! s:ended(code) abort
   let s:link = {}
   let s:n_deaths = reltimefloat(reltime(s:started_at)) > s:STEADY_S ? 1 : s:n_deaths + 1
   call lsp_assist#documents#forget()
-  call s:refuse(l:was_ready ? 'the server ended (exit code ' .. a:code .. '); it is started again'
-        \ : 'the server did not start (exit code ' .. a:code .. '); :' .. get(g:, 'lsp_assist_prefix', 'Q') .. 'Doctor has its log')
+  let l:doctor = ':' .. get(g:, 'lsp_assist_prefix', 'Q') .. 'Doctor'
+  call s:refuse(l:was_ready ? printf('the server ended (exit code %d); it is started again', a:code)
+        \ : printf('the server did not start (exit code %d); %s has its log', a:code, l:doctor))
   if !l:was_ready || s:n_deaths > s:MAX_DEATHS
     return
   endif

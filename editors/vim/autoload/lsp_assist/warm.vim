@@ -26,7 +26,7 @@ function! lsp_assist#warm#typed(line) abort
   call timer_stop(s:timer)
   if get(g:, 'lsp_assist_warm', 1) && !lsp_assist#server#lacks('assist/warm')
     let s:typed = a:line
-    let s:timer = timer_start(s:PAUSE_MS, function('s:pause'))
+    let s:timer = timer_start(s:PAUSE_MS, {-> s:quietly(function('s:warm_typed'))})
   endif
 endfunction
 
@@ -34,7 +34,7 @@ endfunction
 function! lsp_assist#warm#typed_here(chat_id, text) abort
   call timer_stop(s:timer)
   if get(g:, 'lsp_assist_warm', 1) && !lsp_assist#server#lacks('assist/warm')
-    let s:timer = timer_start(s:PAUSE_MS, {-> s:warm(lsp_assist#chat#get(a:chat_id), lsp_assist#question#parse(a:text), {})})
+    let s:timer = timer_start(s:PAUSE_MS, {-> s:quietly({-> s:warm_text(a:chat_id, a:text)})})
   endif
 endfunction
 
@@ -66,27 +66,38 @@ function! s:warmed(chat_id, is_silent, result, error) abort
     call lsp_assist#notice#info('nothing is warm' .. (has_key(a:result, 'reason') ? ': ' .. a:result.reason : ''))
   else
     call lsp_assist#notice#info(printf('warm: %d tokens, %d of them already were, in %d ms',
-          \ a:result.tokens, a:result.cached, float2nr(a:result.ms + 0.0)) .. (has_key(a:result, 'reason') ? '; ' .. a:result.reason : ''))
+          \ a:result.tokens, a:result.cached, float2nr(a:result.ms + 0.0))
+          \ .. (has_key(a:result, 'reason') ? '; ' .. a:result.reason : ''))
   endif
 endfunction
 
-" Runs while the command line is open: an error here would be shown across it.
-function! s:pause(_timer) abort
+" Runs while something is typed: an error here would be shown across it.
+function! s:quietly(Do) abort
   try
-    let l:match = matchlist(s:typed, '\C^[ :]*\(.\{-}\)' .. get(g:, 'lsp_assist_prefix', 'Q') .. '\(F\?\)!\?\s\+\(.*\)$')
-    if empty(l:match) || !empty(getcmdwintype())
-      return
-    endif
-    let l:asked = s:asked(l:match[1])
-    let l:question = lsp_assist#question#parse(l:match[3])
-    " A fork reads what its chat has read, and its own chat is not there yet.
-    if empty(l:asked) && !empty(l:match[1]) || l:match[2] ==# 'F'
-      return
-    endif
-    call s:warm(has_key(l:question.flags, 'n') ? lsp_assist#chat#new() : lsp_assist#chat#current(), l:question, l:asked)
+    call a:Do()
   catch
     call lsp_assist#doctor#log('while warming: ' .. v:exception)
   endtry
+endfunction
+
+function! s:warm_typed() abort
+  let l:command = get(g:, 'lsp_assist_prefix', 'Q') .. '\(F\?\)!\?\s\+\(.*\)$'
+  let l:match = matchlist(s:typed, '\C^[ :]*\(.\{-}\)' .. l:command)
+  if empty(l:match) || !empty(getcmdwintype())
+    return
+  endif
+  let l:asked = s:asked(l:match[1])
+  let l:question = lsp_assist#question#parse(l:match[3])
+  " A fork reads what its chat has read, and its own chat is not there yet.
+  if empty(l:asked) && !empty(l:match[1]) || l:match[2] ==# 'F'
+    return
+  endif
+  let l:is_new = has_key(l:question.flags, 'n')
+  call s:warm(l:is_new ? lsp_assist#chat#new() : lsp_assist#chat#current(), l:question, l:asked)
+endfunction
+
+function! s:warm_text(chat_id, text) abort
+  call s:warm(lsp_assist#chat#get(a:chat_id), lsp_assist#question#parse(a:text), {})
 endfunction
 
 " Not while the chat's reply is running: what will stand before the question is not known yet.

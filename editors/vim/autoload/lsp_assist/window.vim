@@ -23,13 +23,13 @@ function! lsp_assist#window#show(chat, is_entered) abort
     let l:window = s:any_chat()
     if l:window == -1
       let l:view = winsaveview()
-      execute 'silent keepalt' get(g:, 'lsp_assist_split', &columns >= 140 ? 'botright vertical 80 split' : 'botright split')
+      let l:split = &columns >= 140 ? 'botright vertical 80 split' : 'botright split'
+      execute 'silent keepalt' get(g:, 'lsp_assist_split', l:split)
       let l:window = win_getid()
     else
       call win_gotoid(l:window)
     endif
     execute 'silent keepalt buffer' l:bufnr
-    call s:dress(a:chat)
     silent keepjumps normal! G
     call win_gotoid(l:here)
     if exists('l:view')
@@ -73,6 +73,17 @@ function! lsp_assist#window#read(name) abort
   endif
 endfunction
 
+" BufWinEnter: options of a window that shows a chat.
+function! lsp_assist#window#dress() abort
+  setlocal foldmethod=expr foldexpr=get(b:lsp_assist_folds,v:lnum,0) foldtext=lsp_assist#window#foldtext()
+  setlocal foldlevel=0 foldenable wrap linebreak nolist nonumber norelativenumber nospell
+  setlocal signcolumn=no colorcolumn= conceallevel=0
+  let l:chat = lsp_assist#chat#get(get(b:, 'lsp_assist_chat', ''))
+  if !empty(l:chat)
+    call lsp_assist#window#status(l:chat)
+  endif
+endfunction
+
 " Writes the whole chat anew.
 function! lsp_assist#window#render(chat) abort
   let l:bufnr = s:number(a:chat.id)
@@ -110,7 +121,8 @@ function! lsp_assist#window#begun(chat, turn) abort
   else
     let l:view = s:views[l:bufnr]
     let l:is_blank = l:view.n_lines == 1 && empty(l:view.tail)
-    call s:put(l:view, (l:is_blank ? [] : [l:view.tail]) + s:head(l:bufnr, a:turn, l:is_blank ? 1 : l:view.n_lines + 1))
+    let l:kept = l:is_blank ? [] : [l:view.tail]
+    call s:put(l:view, l:kept + s:head(l:bufnr, a:turn, l:is_blank ? 1 : l:view.n_lines + 1))
   endif
   call lsp_assist#window#status(a:chat)
 endfunction
@@ -154,13 +166,15 @@ function! lsp_assist#window#status(chat) abort
   let l:usage = get(l:turn, 'usage', {})
   let l:parts = [empty(a:chat.model) ? get(l:usage, 'model', 'lsp-assist') : a:chat.model]
   if get(l:turn, 'status', '') ==# 'running'
-    call add(l:parts, empty(l:turn.step) ? (lsp_assist#server#state() ==# 'ready' ? 'asking' : 'starting the server') : l:turn.step)
+    let l:waits_for = lsp_assist#server#state() ==# 'ready' ? 'asking' : 'starting the server'
+    call add(l:parts, empty(l:turn.step) ? l:waits_for : l:turn.step)
     let l:n_others = lsp_assist#chat#n_running() - 1
     call extend(l:parts, l:n_others > 0 ? [l:n_others .. ' more in the queue'] : [])
     call extend(l:parts, type(a:chat.next) == v:t_func ? ['1 question waits'] : [])
   elseif !empty(l:usage)
     let l:n_cold = l:usage.promptTokens - l:usage.cachedTokens
-    call extend(l:parts, l:usage.promptTokens > 0 ? [printf('%d tokens, %d cold', l:usage.promptTokens, l:n_cold)] : [])
+    let l:read = printf('%d tokens, %d cold', l:usage.promptTokens, l:n_cold)
+    call extend(l:parts, l:usage.promptTokens > 0 ? [l:read] : [])
     call extend(l:parts, l:usage.tokensPerSecond > 0 ? [printf('%.1f tokens/s', l:usage.tokensPerSecond)] : [])
     call extend(l:parts, has_key(l:usage, 'costUsd') ? [printf('$%.4f', l:usage.costUsd)] : [])
   endif
@@ -228,12 +242,14 @@ endfunction
 function! s:prepare(bufnr, chat_id) abort
   let s:numbers[a:chat_id] = a:bufnr
   call timer_stop(get(get(s:views, a:bufnr, {}), 'timer', -1))
-  let s:views[a:bufnr] = {'bufnr': a:bufnr, 'tail': '', 'n_lines': 1, 'n_flushed': 0, 'timer': -1, 'shown_at': reltime()}
+  let s:views[a:bufnr] = {'bufnr': a:bufnr, 'tail': '', 'n_lines': 1, 'n_flushed': 0, 'timer': -1,
+        \ 'shown_at': reltime()}
   call setbufvar(a:bufnr, 'lsp_assist_chat', a:chat_id)
   call setbufvar(a:bufnr, 'lsp_assist_folds', {})
   call setbufvar(a:bufnr, 'lsp_assist_turns', [])
   call setbufvar(a:bufnr, 'lsp_assist_sources', {})
-  for [l:option, l:value] in items({'buftype': 'nofile', 'bufhidden': 'hide', 'swapfile': 0, 'undolevels': -1, 'modifiable': 0})
+  for [l:option, l:value] in items({'buftype': 'nofile', 'bufhidden': 'hide', 'swapfile': 0,
+        \ 'undolevels': -1, 'modifiable': 0})
     call setbufvar(a:bufnr, '&' .. l:option, l:value)
   endfor
   if getbufvar(a:bufnr, '&filetype') !=# 'lspassist'
@@ -260,14 +276,6 @@ endfunction
 function! s:number(chat_id) abort
   let l:bufnr = get(s:numbers, a:chat_id, -1)
   return bufloaded(l:bufnr) ? l:bufnr : -1
-endfunction
-
-" Options of a window that shows a chat. The buffer's own are set in s:prepare.
-function! s:dress(chat) abort
-  setlocal foldmethod=expr foldexpr=get(b:lsp_assist_folds,v:lnum,0) foldtext=lsp_assist#window#foldtext()
-  setlocal foldlevel=0 foldenable wrap linebreak nolist nonumber norelativenumber nospell
-  setlocal signcolumn=no colorcolumn= conceallevel=0
-  call lsp_assist#window#status(a:chat)
 endfunction
 
 function! s:any_chat() abort
@@ -312,7 +320,8 @@ function! s:head(bufnr, turn, lnum) abort
   call add(getbufvar(a:bufnr, 'lsp_assist_turns'), [a:lnum, a:turn.id])
   let l:lines = ['# You' .. (empty(a:turn.mode) ? '' : ' /' .. a:turn.mode), '']
   if !empty(a:turn.context.labels)
-    let l:shown = [s:BAR .. join(a:turn.context.labels, ', ')] + map(copy(a:turn.context.excerpt), {_, line -> s:BAR .. '  ' .. line})
+    let l:shown = [s:BAR .. join(a:turn.context.labels, ', ')]
+          \ + map(copy(a:turn.context.excerpt), {_, line -> s:BAR .. '  ' .. line})
     call s:fold(a:bufnr, a:lnum + len(l:lines), len(l:shown))
     call extend(l:lines, l:shown + [''])
   endif
@@ -330,7 +339,9 @@ function! s:tail(bufnr, turn, lnum) abort
   endif
   for l:edit in a:turn.edits
     let l:paths = map(copy(l:edit.files), {_, file -> file.path})
-    call extend(l:lines, empty(l:paths) ? [] : ['*Proposes changes of ' .. join(l:paths, ', ') .. ': ga shows them.*', ''])
+    if !empty(l:paths)
+      let l:lines += ['*Proposes changes of ' .. join(l:paths, ', ') .. ': ga shows them.*', '']
+    endif
   endfor
   if !empty(a:turn.sources)
     let l:n = len(a:turn.sources)
@@ -339,7 +350,8 @@ function! s:tail(bufnr, turn, lnum) abort
     for l:source in a:turn.sources
       let l:at = getbufvar(a:bufnr, 'lsp_assist_sources')
       let l:at[a:lnum + len(l:lines)] = l:source
-      call add(l:lines, s:BAR .. '  ' .. printf('%s:%d-%d  %s', l:source.path, l:source.startLine + 1, l:source.endLine + 1, get(l:source, 'symbol', '')))
+      let l:range = (l:source.startLine + 1) .. '-' .. (l:source.endLine + 1)
+      call add(l:lines, s:BAR .. '  ' .. l:source.path .. ':' .. l:range .. '  ' .. get(l:source, 'symbol', ''))
     endfor
     call add(l:lines, '')
   endif
@@ -359,7 +371,8 @@ endfunction
 " user selects something or is in the middle of a command.
 function! s:followers(bufnr) abort
   let l:last = get(s:views[a:bufnr], 'n_lines', 1)
-  return filter(win_findbuf(a:bufnr), {_, window -> line('.', window) >= l:last && (window != win_getid() || mode(1) ==# 'n')})
+  let l:here = mode(1) ==# 'n' ? -1 : win_getid()
+  return filter(win_findbuf(a:bufnr), {_, window -> line('.', window) >= l:last && window != l:here})
 endfunction
 
 function! s:follow(windows) abort
