@@ -3,13 +3,12 @@
 
 local chat_store = require('lsp_assist.chat')
 local config = require('lsp_assist.config')
-local server = require('lsp_assist.server')
+local layout = require('lsp_assist.layout')
 local status = require('lsp_assist.status')
 
 local M = {}
 
 local SCHEME = 'lspassist://'
-local BAR = '▏ '
 local PAUSE_MS = 16
 local MAPS = {
   { 'n', '<CR>', 'ask', 'Ask in this chat' },
@@ -160,7 +159,7 @@ end
 
 --- 'foldtext' of a chat.
 function M.fold_text()
-  return '▸ ' .. vim.fn.getline(vim.v.foldstart):sub(#BAR + 1)
+  return '▸ ' .. vim.fn.getline(vim.v.foldstart):sub(#layout.BAR + 1)
 end
 
 --- What a buffer is while it shows a chat.
@@ -282,25 +281,10 @@ function M._add(view, lines)
   end
 end
 
---- What stands above a reply: the question and, folded, what was shown with it.
+--- What stands above a reply.
 function M._add_head(view, turn)
   local first = M._n_lines(view)
-  local lines = { '# You' .. (turn.mode == '' and '' or ' /' .. turn.mode), '' }
-  if #turn.context.labels > 0 then
-    local shown = { BAR .. table.concat(turn.context.labels, ', ') }
-    for _, line in ipairs(turn.context.excerpt) do
-      table.insert(shown, BAR .. '  ' .. line)
-    end
-    M._fold(view, first + #lines, #shown)
-    vim.list_extend(lines, shown)
-    table.insert(lines, '')
-  end
-  if turn.text ~= '' then
-    vim.list_extend(lines, vim.split(turn.text, '\n', { plain = true }))
-    table.insert(lines, '')
-  end
-  vim.list_extend(lines, { '# Assistant', '', '' })
-  M._add(view, lines)
+  M._place(view, layout.head(turn))
   view.turns[vim.api.nvim_buf_set_extmark(view.bufnr, namespace, first - 1, 0, {})] = turn.id
   view.n_shown[turn.id] = 0
 end
@@ -316,56 +300,23 @@ function M._add_reply(view, turn)
   end
 end
 
---- What stands below a reply that has ended: how, if not well, what it would change and, folded, what
---- the model read.
-function M._add_end(view, turn)
+--- Adds lines of which some are folded and some are sources.
+---@param view lsp_assist.View
+---@param laid lsp_assist.Laid
+function M._place(view, laid)
   local first = M._n_lines(view)
-  local lines = { '', '' }
-  local function say(text)
-    vim.list_extend(lines, { text, '' })
+  -- Before the lines are there: Neovim asks for the fold level of a line when it is added.
+  for n, level in pairs(laid.folds) do
+    view.folds[first + n - 1] = level
   end
-  if turn.status == 'cancelled' then
-    say('*Cancelled.*')
-  elseif turn.status == 'error' then
-    say('*' .. turn.error:gsub('\n', ' ') .. '*')
-  end
-  local paths = {}
-  for _, file in ipairs(turn.edit and turn.edit.files or {}) do
-    table.insert(paths, file.path)
-  end
-  if #paths > 0 then
-    say('*Proposes changes of ' .. table.concat(paths, ', ') .. ': ga shows them.*')
-  end
-  for _, refused in ipairs(turn.edit and turn.edit.refused or {}) do
-    say('*' .. refused.path .. ' stays as it is: ' .. refused.reason:gsub('\n', ' ') .. '*')
-  end
-  local at = {}
-  if #turn.sources > 0 then
-    local n = #turn.sources
-    M._fold(view, first + #lines, n + 1)
-    table.insert(lines, BAR .. (n == 1 and '1 source' or n .. ' sources'))
-    for _, source in ipairs(turn.sources) do
-      at[first - 1 + #lines] = source
-      local text = ('%s  %s:%d-%d  %s'):format(BAR, source.path, source.startLine + 1, source.endLine + 1, source.symbol)
-      table.insert(lines, (text:gsub('%s+$', '')))
-    end
-    table.insert(lines, '')
-  end
-  M._add(view, lines)
-  for row, source in pairs(at) do
-    view.sources[vim.api.nvim_buf_set_extmark(view.bufnr, namespace, row, 0, {})] = source
+  M._add(view, laid.lines)
+  for n, source in pairs(laid.sources) do
+    view.sources[vim.api.nvim_buf_set_extmark(view.bufnr, namespace, first + n - 2, 0, {})] = source
   end
 end
 
 function M._n_lines(view)
   return vim.api.nvim_buf_line_count(view.bufnr)
-end
-
---- Before the lines are there: Neovim asks for the fold level of a line when it is added.
-function M._fold(view, line, n_lines)
-  for n = 0, n_lines - 1 do
-    view.folds[line + n] = n == 0 and '>1' or 1
-  end
 end
 
 --- Writes the whole chat anew.
@@ -381,7 +332,7 @@ function M._render(chat)
     M._begin(view, turn)
     M._add_reply(view, turn)
     if turn.status ~= 'running' then
-      M._add_end(view, turn)
+      M._place(view, layout.tail(turn))
     end
   end
   status.show(chat, view.bufnr)
@@ -433,7 +384,7 @@ function M._ended(chat, turn)
   local view = M._view(chat)
   if view then
     M._add_reply(view, turn)
-    M._add_end(view, turn)
+    M._place(view, layout.tail(turn))
     status.show(chat, view.bufnr)
   end
 end
