@@ -68,7 +68,11 @@ class Rpc:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(DEADLINE_S)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         self._unpacker = msgpack.Unpacker(strict_map_key=False)
         self._n_requests = 0
         self.news: deque[tuple[str, list[Any]]] = deque()
@@ -171,10 +175,16 @@ class Neovim:
                 *("new-session", "-d", "-s", name, "-x", "110", "-y", "32", "-c", str(cwd)),
                 *("env", "-u", "TMUX", *variables, "TERM=screen-256color", *arguments),
             )
-        self.until(self._socket.exists, bool, "its socket")
-        self.rpc = Rpc(self._socket)
+        self.rpc: Rpc = self.until(self._attached, bool, "its socket")
         # Its files are loaded, and the plugin is.
         self.until_true("v:vim_did_enter")
+
+    def _attached(self) -> Rpc | None:
+        # The socket is there a moment before it is listened on.
+        try:
+            return Rpc(self._socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
 
     def keys(self, keys: str) -> None:
         """Press keys, in Neovim's notation (`<Esc>`, `<CR>`)."""
