@@ -88,7 +88,9 @@ class IndexSettings:
     embedder: str = "static"
     """What turns code into vectors beside the search by words: `static` comes with the package,
     `none` leaves it at words; or name a model or folder of sentence-transformers, or
-    `openai:<model>` at `embedder_url`."""
+    `openai:<model>` at `embedder_url`, or `engine:<file.gguf>`, which our engine runs."""
+    max_disk_bytes: int = 4 << 30
+    """Of the vectors of one folder; what does not fit is found by words alone. 0: no limit."""
     embedder_url: str = ""
     """An OpenAI-compatible server on this machine, for `embedder = "openai:<model>"`."""
 
@@ -167,6 +169,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "engine.state_budget_bytes": (0, 1 << 50),
     "index.max_file_bytes": (1, 100_000_000),
     "index.max_files": (1, 10_000_000),
+    "index.max_disk_bytes": (0, 1 << 50),
 }
 
 # What a workspace may say, and how it is joined with what the user says: it can only narrow.

@@ -299,7 +299,8 @@ class Tells(Protocol):
 class Embedder(Protocol):
     """Turns texts into vectors whose dot product is their similarity.
 
-    The index takes one when there is one, and adds its voice to the lexical ranking.
+    The index takes one when there is one, and adds its voice to the lexical ranking. `embed` and
+    `n_dims` are asked on one thread, `embed_query` on any, also while `embed` runs.
     """
 
     @property

@@ -39,10 +39,38 @@ def open_embedders(settings: Settings) -> Sequence[Embedder]:
 
     Raises: SettingError, ModelError
     """
+    kind, _, argument = settings.index.embedder.partition(":")
+    if kind == "engine":
+        return (_engine_embedder(Path(argument).expanduser(), settings),)
     from lsp_assist.backends.embedders import open_embedder
 
     embedder = open_embedder(settings.index)
     return () if embedder is None else (embedder,)
+
+
+def _engine_embedder(path: Path, settings: Settings) -> Embedder:
+    """A model file that the user's engine makes vectors with.
+
+    Raises: ModelFileError, SettingError
+    """
+    if not path.name:
+        raise SettingError(
+            "`index.embedder` is 'engine'; name a GGUF file behind it: 'engine:/models/FILE.gguf'.",
+            field="index.embedder",
+        )
+    from lsp_assist.backends.embedders.openai import SILENCE_S, OpenAIEmbedder
+    from lsp_assist.backends.openai import Server
+    from lsp_assist.engine import process
+    from lsp_assist.engine.gguf import read_model_file
+
+    n_bytes = read_model_file(path).n_bytes  # says what is wrong, and no engine is started for it
+
+    def find() -> Server:
+        endpoint = process.connected(settings)
+        served = process.model_served(endpoint, path)
+        return Server(endpoint.url, served, endpoint.socket, endpoint.token, silence_s=SILENCE_S)
+
+    return OpenAIEmbedder(f"engine-{path.stem}-{n_bytes}", find)
 
 
 def _served_model(url: str, name: str) -> Model:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 LOOK_AGAIN_S = 2.0  # questions in a row share one look at the disk
 MANY_FILES = 100  # changed at once, as by a branch switch: one look at the disk finds them sooner
 CATCH_UP_S = 1.0  # that a question waits for such a look
-PULL_AFTER_S = 0.5  # of rest, changed files are read though nobody asks, to be embedded
+PULL_AFTER_S = 0.2  # of rest, changed files are read though nobody asks, to be embedded
 
 MAX_RANKED = 16
 """Rankings that are remembered: a warm-up asks for the same one at every key."""
@@ -94,9 +94,14 @@ class Workspace:
         self.documents = DocumentStore()
         self.watches_files = False
         """True if somebody calls `file_changed`; else questions look for changes by themselves."""
+        self.keeps_ready = False
+        """True if whoever made it stays: what a question may need is then found out beforehand."""
         self._watcher: Watcher | None = None
         self._pulling: asyncio.TimerHandle | None = None
-        self._pulls: set[asyncio.Task[str]] = set()
+        self._background: set[asyncio.Task[object]] = set()
+        self._n_questions = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._must_look_again = False
         self.embeds = open_embedders is not None
         """Set it to False before `start` to have no vectors made, and none used."""
@@ -141,7 +146,9 @@ class Workspace:
         self._stop.set()
         if self._pulling is not None:
             self._pulling.cancel()
-        await asyncio.gather(*self._pulls, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         if self._watcher is not None:
             await self._on_thread(self._watcher.close)
             self._watcher = None
@@ -161,6 +168,11 @@ class Workspace:
     def roots(self) -> tuple[Path, ...]:
         """The workspace folders, resolved."""
         return tuple(self._roots)
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        """The indexes of the folders, as far as they are open."""
+        return tuple(self._indexes.values())
 
     def add_root(self, root: Path) -> None:
         """Take in a workspace folder; the next refresh indexes it.
@@ -263,8 +275,8 @@ class Workspace:
             for path in changed:
                 if place := self._place(path):
                     await self._on_thread(place[0].refresh_file, place[1])
-        if changed:
-            self._wake()
+        if changed and self._embedding is not None:
+            self._embedding.wake_rested()
         running = self._refreshing is not None and not self._refreshing.done()
         is_watching = self._watcher is not None and self._watcher.is_watching
         age_s = time.monotonic() - self._refreshed_at
@@ -284,14 +296,18 @@ class Workspace:
     def question(self) -> Iterator[None]:
         """While this is held a question runs, and the background gives way to it."""
         thread = self._embedding
-        if thread is None:
-            yield
-            return
-        thread.question_began()
+        self._n_questions += 1
+        self._quiet.clear()
+        if thread is not None:
+            thread.question_began()
         try:
             yield
         finally:
-            thread.question_ended()
+            if thread is not None:
+                thread.question_ended()
+            self._n_questions -= 1
+            if not self._n_questions:
+                self._quiet.set()
 
     async def embedded(self, report: Callable[[Progress], None] | None = None) -> bool:
         """Wait until every chunk has its vector; False if some lack one all the same.
@@ -491,6 +507,8 @@ class Workspace:
     def _looked(self, task: asyncio.Task[Refreshed]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("The index could not be refreshed: %s", error)
+        elif self.keeps_ready and not task.cancelled() and not self._stop.is_set():
+            self._in_background(self._make_ready(), "Files cannot be ranked yet")
         if self._must_look_again and not self._stop.is_set():
             self._must_look_again = False
             self._look()
@@ -499,18 +517,27 @@ class Workspace:
         """Read what was marked after a rest, so that its vectors are there when somebody asks."""
 
         def pull() -> None:
-            task = asyncio.create_task(self.freshness())
-            self._pulls.add(task)
-            task.add_done_callback(self._pulled)
+            self._in_background(self.freshness(), "Changed files could not be read")
 
         if self._pulling is not None:
             self._pulling.cancel()
         self._pulling = asyncio.get_running_loop().call_later(PULL_AFTER_S, pull)
 
-    def _pulled(self, task: asyncio.Task[str]) -> None:
-        self._pulls.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("Changed files could not be read: %s", error)
+    async def _make_ready(self) -> None:
+        """Find out what ranking files needs, in the gaps that questions leave."""
+        for index in list(self._indexes.values()):
+            await self._quiet.wait()
+            await self._on_thread(index.make_ready)
+
+    def _in_background(self, work: Coroutine[object, object, object], failure: str) -> None:
+        def ended(task: asyncio.Task[object]) -> None:
+            self._background.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.warning("%s: %s", failure, error)
+
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(ended)
 
     async def _refresh(self) -> Refreshed:
         loop = asyncio.get_running_loop()

@@ -130,6 +130,17 @@ async def test_what_was_thrown_away_is_made_anew(root: Path) -> None:
         assert embedder.n_texts == 40
 
 
+async def test_what_ranking_needs_is_found_out_when_no_question_runs(root: Path) -> None:
+    async with opened(root) as workspace:
+        workspace.keeps_ready = True
+        with workspace.question():
+            await workspace.refresh()
+            await workspace.search("function_7")
+            (index,) = workspace.indexes
+            assert not index.is_ready
+        await until(lambda: index.is_ready)
+
+
 async def test_many_changed_files_are_one_look_at_the_disk(root: Path) -> None:
     async with opened(root) as workspace:
         workspace.watches_files = True

@@ -1,6 +1,7 @@
 """`lsp-assist doctor`: what is installed and configured, and what is wrong with it."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -51,6 +52,8 @@ def command(folder: Path, as_json: bool) -> None:
     settings = terminal.settings_for(folder)
     findings = [*_installed(), *_configured(settings, folder), *_model(settings)]
     findings.append(_engine(settings))
+    findings.append(_embedder(settings))
+    findings.append(_watching(folder))
     findings += terminal.run(_index(settings, folder))
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
@@ -132,6 +135,36 @@ def _engine(settings: Settings) -> Finding:
         return Finding("engine", "ok", "Does not run; the first question to a model starts it.")
     text = f"{found.version}, process {found.pid}, log {process.log_file(settings)}"
     return Finding("engine", "ok", text)
+
+
+def _embedder(settings: Settings) -> Finding:
+    from lsp_assist.models import open_embedders
+
+    try:
+        names = [embedder.name for embedder in open_embedders(settings)]
+    except AssistError as error:
+        return Finding("embedder", "problem", str(error))
+    if not names:
+        return Finding("embedder", "ok", "None: code is found by words alone.")
+    return Finding("embedder", "ok", ", ".join(names))
+
+
+def _watching(folder: Path) -> Finding:
+    """Whether the system lets all folders be watched, for editors that do not do it themselves."""
+    from lsp_assist.codebase.watching import n_watchable
+
+    limit = n_watchable()
+    if limit is None:
+        return Finding("file watching", "ok", "The system sets no limit to it.")
+    n_folders = sum(1 for _ in itertools.islice(os.walk(folder), limit + 1))
+    if n_folders <= limit:
+        text = f"{n_folders:,} folders of at most {limit:,} that the system lets you watch"
+        return Finding("file watching", "ok", text)
+    text = (
+        f"The system lets you watch {limit:,} folders, and here are more: questions look at the"
+        " disk instead, unless your editor watches. Raise fs.inotify.max_user_watches."
+    )
+    return Finding("file watching", "note", text)
 
 
 async def _index(settings: Settings, folder: Path) -> list[Finding]:

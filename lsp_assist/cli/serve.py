@@ -1,7 +1,5 @@
 """`lsp-assist serve`: the language server."""
 
-import sys
-
 import click
 
 __all__ = ["command"]
@@ -19,6 +17,6 @@ def command(stdio: bool, tcp: str | None) -> None:
     from lsp_assist.server import serve
 
     try:
-        sys.exit(serve(tcp=tcp))
+        serve(tcp=tcp)
     except AssistError as error:
         terminal.fail(error)

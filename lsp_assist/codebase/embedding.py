@@ -22,7 +22,7 @@ from lsp_assist.codebase.chunks import text_hash
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.overlays import Overlay
 from lsp_assist.codebase.store import ChunkPlace, Store
-from lsp_assist.codebase.vectors import Vectors, folder_bytes
+from lsp_assist.codebase.vectors import ANN_ROWS, Vectors, folder_bytes, remove_unused
 from lsp_assist.errors import IndexUnusable, ModelError
 from lsp_assist.llm import Embedder
 
@@ -39,6 +39,7 @@ WRITE_CHUNKS = 4_096  # the work that a kill can lose while much is to be done
 MAX_MARKED = 2_000  # files; from so many on, looking at all chunks is as quick
 MAX_CHARS = 4_000  # of a chunk's text that an embedder reads
 HEARD_FROM = 0.8  # of all chunks: what knows fewer would praise the few that it knows
+MAX_RESIDENT_BYTES = 256 << 20  # of one embedder's vectors; beyond that they stay on disk
 PAUSED_FILE = "paused"
 STATES_FILE = "states.json"
 
@@ -60,7 +61,9 @@ class Voice:
 
     def __init__(self, embedder: Embedder, folder: Path) -> None:
         self.embedder = embedder
-        self.vectors = Vectors(folder, embedder.name, embedder.n_dims)
+        # However long its vectors are, those in memory take so much at most.
+        n_rows = min(ANN_ROWS, MAX_RESIDENT_BYTES // max(embedder.n_dims, 1))
+        self.vectors = Vectors(folder, embedder.name, embedder.n_dims, ann_rows=n_rows)
         self.n_waiting: int | None = None
         """Chunks without a vector; None before they were counted."""
         self._query = lru_cache(maxsize=64)(embedder.embed_query)
@@ -110,12 +113,15 @@ class Embedding:
         store: Store,
         embedders: Sequence[Embedder],
         max_file_bytes: int,
+        max_disk_bytes: int = 0,
     ) -> None:
-        """`folder` is where the vectors lie."""
+        """`folder` is where the vectors lie; 0 sets no limit to what they take there."""
         self._root = root
         self._folder = folder
         self._store = store
         self._max_file_bytes = max_file_bytes
+        self._max_disk_bytes = max_disk_bytes
+        self._said_full = False
         self._lock = threading.Lock()
         self._voices = [Voice(embedder, folder) for embedder in embedders]
         self._leaving: list[Voice] = []
@@ -247,6 +253,7 @@ class Embedding:
             with voice.vectors.lead() as leads:
                 if leads:
                     voice.vectors.tidy(set(self._store.chunk_hashes()))
+                    remove_unused(self._folder)
         return bool(untidy)
 
     def clear(self) -> bool:
@@ -311,6 +318,8 @@ class Embedding:
             voice.n_waiting = n_total = sum(map(len, by_path.values()))
             # Vectors of text that is still unsaved stay in memory, like the text.
             live = set(self._store.chunk_hashes(task.paths)) if vectors.has_unwritten else set()
+            if n_total and self._is_full():
+                return True  # nothing more can be done; who asks sees what is waiting
             if not leads:  # whoever does embeds them, and we look again
                 return not n_total and not vectors.has_unwritten_of(live)
             n_done = 0
@@ -330,9 +339,24 @@ class Embedding:
                 if n_done % WRITE_CHUNKS < BATCH_CHUNKS:
                     vectors.write(live)
                     self._note_states()
+                    if n_done < n_total and self._is_full():
+                        return True
             if not is_stopped:
                 voice.n_waiting = 0  # what changed on disk meanwhile is marked when it is read
             return vectors.write(live) and not is_stopped
+
+    def _is_full(self) -> bool:
+        """Whether the vectors take as much of the disk as they may, which is said once."""
+        is_full = 0 < self._max_disk_bytes <= self.n_bytes
+        if is_full and not self._said_full:
+            logger.warning(
+                "Vectors take %d MB in %s, which is all that they may; the rest is found by words "
+                "alone. Raise `index.max_disk_bytes`, or exclude folders with `.lspassistignore`.",
+                self.n_bytes // 1_000_000,
+                self._folder,
+            )
+        self._said_full = is_full
+        return is_full
 
     def _missing(self, voice: Voice, paths: Sequence[str] | None) -> dict[str, list[ChunkPlace]]:
         """The chunks without a vector by file, each content once, in the order of the paths."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from lsp_assist.codebase.index import Index
+from lsp_assist.codebase.vectors import load_library
 from lsp_assist.errors import AssistError
 from lsp_assist.llm import Embedder
 
@@ -30,6 +31,7 @@ RETRY_S = 2.0  # while another process embeds, or an embedder fails
 MAX_RETRY_S = 60.0
 BATTERY_CHUNKS = 500  # on battery, more than a few minutes' changes wait for the mains
 _BATTERY_CHECK_S = 30.0
+_CLOSE_S = 0.1  # until it is looked again whether the thread can be waited for
 _NICENESS = 5  # not the lowest: it holds Python's lock for moments, and others wait for it then
 
 
@@ -63,8 +65,10 @@ class EmbeddingThread:
         self._last_at = 0.0
         self._n_questions = 0
         self._is_closing = False
+        self._is_opening = True
         self._state: Literal["busy", "done", "stuck"] = "busy"
         self._retry_s = RETRY_S
+        self._has_failed = False
         self._battery = (float("-inf"), False)
         self._thread = threading.Thread(target=self._run, name="embedding", daemon=True)
         self._thread.start()
@@ -83,10 +87,17 @@ class EmbeddingThread:
 
     def wake(self) -> None:
         """Note that something changed. Returns at once; the work starts after a rest."""
+        self._note_change(time.monotonic())
+
+    def wake_rested(self) -> None:
+        """Note that something changed which has come to rest. The work starts at once."""
+        self._note_change(time.monotonic() - REST_S)
+
+    def _note_change(self, last_at: float) -> None:
         now = time.monotonic()
         with self._changed:
             self._state = "busy"
-            self._last_at = now
+            self._last_at = max(self._last_at, last_at)
             if self._first_at is None:
                 self._first_at = now
             self._changed.notify_all()
@@ -116,11 +127,15 @@ class EmbeddingThread:
             return self._state == "done"
 
     def close(self) -> None:
-        """End the thread; what is embedded is kept. Idempotent."""
+        """End the thread; what is embedded is kept. Idempotent.
+
+        One that still imports what it needs cannot be told; it ends by itself, or with the process.
+        """
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        self._thread.join()
+        while self._thread.is_alive() and not self._is_opening:
+            self._thread.join(_CLOSE_S)
 
     # Below: the thread.
 
@@ -128,8 +143,12 @@ class EmbeddingThread:
         _lower_priority()
         try:
             self._embedders = tuple(self._open_embedders())
+            if self._embedders:
+                load_library()
         except AssistError as error:
             logger.warning("%s Searching by words alone.", error)
+        finally:
+            self._is_opening = False
         while self._waited_for_rest():
             is_done = True
             for index in list(self._indexes):
@@ -178,7 +197,14 @@ class EmbeddingThread:
 
     def _embedded(self, index: Index) -> bool:
         """Do what is to be done for one index; whether nothing is left that could be."""
-        index.embedding.use(self._embedders)
+        try:
+            index.embedding.use(self._embedders)
+        except AssistError as error:  # it cannot even be asked how long its vectors are
+            log = logger.debug if self._has_failed else logger.warning
+            log("%s", error)
+            self._has_failed = True
+            return False
+        self._has_failed = False
         if index.embedding.is_paused:
             return True
         stopped_by_question = False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import ParamSpec, TypedDict, TypeVar
 
 from lsp_assist.codebase import (
     files,
@@ -53,6 +53,9 @@ from lsp_assist.llm import Embedder
 __all__ = ["FileSummary", "Hit", "Index", "Passage", "Progress", "Refreshed"]
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BATCH_FILES = 50  # a transaction each: the work that a kill can lose, and the grain of progress
 MAX_LIKE = 2_000
@@ -149,6 +152,7 @@ class Index:
             self._store,
             embedders,
             settings.max_file_bytes,
+            settings.max_disk_bytes,
         )
         self._refresh_lock = threading.Lock()
         self._closing = threading.Event()
@@ -308,13 +312,7 @@ class Index:
 
     def search(self, query: str, limit: int, where: Filter = search.EVERYWHERE) -> list[Hit]:
         """The best places for a question or some names, best first; one for each symbol."""
-        try:
-            return self._search(query, limit, where)
-        except IndexUnusable as error:
-            if not error.is_damaged:
-                raise
-            self.refresh()  # finds the damage too, and mends it
-            return self._search(query, limit, where)
+        return self._mended(self._search, query, limit, where)
 
     def _search(self, query: str, limit: int, where: Filter) -> list[Hit]:
         heard = self._embedding.heard()
@@ -322,6 +320,9 @@ class Index:
 
     def passage(self, hit: Hit) -> Passage | None:
         """The hit's text as it stands now; None if it is gone, and then the file is read anew."""
+        return self._mended(self._passage, hit)
+
+    def _passage(self, hit: Hit) -> Passage | None:
         view = self._view()
         overlay = view.overlays.get(hit.path)
         if overlay is not None:
@@ -355,6 +356,9 @@ class Index:
 
         None outside of all. The passage has no text.
         """
+        return self._mended(self._symbol_at, path, start_line, end_line)
+
+    def _symbol_at(self, path: str, start_line: int, end_line: int) -> Passage | None:
         view = self._view()
         symbols = view.symbols_of(path)
         within = [s for s in symbols if ingest.is_within(s, start_line, end_line)]
@@ -391,7 +395,19 @@ class Index:
 
         `seeds` are weights by path; without any, how central a file is. Sums to 1.
         """
-        return self._linked().ranks(seeds)
+        return self._mended(self._linked).ranks(seeds)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `make_ready` was done, and nothing changed since that somebody asked about."""
+        return self._links.is_ready
+
+    def make_ready(self) -> None:
+        """Find out now what ranking files needs to know: the first who asks waits for it else.
+
+        Blocking, for a second or more in a large workspace.
+        """
+        self.file_ranks({})
 
     def related_files(self, path: str, limit: int) -> list[tuple[str, float]]:
         """The files nearest to one, best first, with their shares of the rank left for others."""
@@ -403,7 +419,7 @@ class Index:
 
     def importers(self, path: str) -> list[str]:
         """The files that import a file."""
-        return self._linked().importers(path)
+        return self._mended(self._linked).importers(path)
 
     def activity(self) -> Mapping[str, float]:
         """How much each file is being worked on, as git knows it; a file it does not know has 0."""
@@ -411,6 +427,9 @@ class Index:
 
     def closure(self, path: str, start_line: int, end_line: int, limit: int = 20) -> list[Passage]:
         """The definitions of what some lines use, with their text, the surest first."""
+        return self._mended(self._closure, path, start_line, end_line, limit)
+
+    def _closure(self, path: str, start_line: int, end_line: int, limit: int) -> list[Passage]:
         view = self._view()
         lines = self._lines_of(view, path)[start_line : end_line + 1]
         words = frozenset(_WORD.findall("\n".join(lines)))
@@ -420,6 +439,9 @@ class Index:
 
     def tests_of(self, path: str, line: int, limit: int = 10) -> list[Passage]:
         """The tests of the innermost symbol around a line, with their text, the surest first."""
+        return self._mended(self._tests_of, path, line, limit)
+
+    def _tests_of(self, path: str, line: int, limit: int) -> list[Passage]:
         view = self._view()
         around = [s for s in view.symbols_of(path) if s.start_line <= line <= s.end_line]
         if not around:
@@ -428,6 +450,9 @@ class Index:
 
     def symbols_like(self, query: str, limit: int) -> list[StoredSymbol]:
         """The symbols whose names fit what was typed, best first; the central files' before."""
+        return self._mended(self._symbols_like, query, limit)
+
+    def _symbols_like(self, query: str, limit: int) -> list[StoredSymbol]:
         view = self._view()
         scored = [
             (fit * ranking.prior(symbol.path, symbol.kind), symbol)
@@ -436,6 +461,19 @@ class Index:
         ]
         scored.sort(key=lambda found: (-found[0], found[1].path, found[1].ordinal))
         return [symbol for _, symbol in scored[:limit]]
+
+    def _mended(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `ask` says, of a store that is made anew if reading it finds damage.
+
+        Raises: IndexUnusable
+        """
+        try:
+            return ask(*args, **kwargs)
+        except IndexUnusable as error:
+            if not error.is_damaged:
+                raise
+            self.refresh()  # finds the damage too, and mends it
+            return ask(*args, **kwargs)
 
     def _linked(self) -> Links:
         moment = self._graph.at(self._view())

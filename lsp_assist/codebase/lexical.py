@@ -76,14 +76,18 @@ class Corpus:
         self.n_documents = n_documents
         self.mean_terms = max(n_terms, 1) / max(n_documents, 1)
         self._document_frequency = document_frequency
+        self._idf: dict[str, float] = {}
 
     def idf(self, term: str) -> float:
         """Weight of a term, more than 0 for any: in a small workspace every word is a common one.
 
         Source: BM25 as Lucene has it, log(1 + (N - n + 0.5) / (n + 0.5)).
         """
-        n = self._document_frequency.get(term, 0)
-        return math.log1p((self.n_documents - n + 0.5) / (n + 0.5))
+        idf = self._idf.get(term)
+        if idf is None:
+            n = self._document_frequency.get(term, 0)
+            idf = self._idf[term] = math.log1p((self.n_documents - n + 0.5) / (n + 0.5))
+        return idf
 
 
 def bm25(
@@ -102,7 +106,9 @@ def bm25(
     length = K1 * (1 - B + B * n_terms / corpus.mean_terms)
     score = 0.0
     for term in query:
-        frequency = sum(weight * counts.get(term, 0) for weight, counts in columns)
+        frequency = 0.0
+        for weight, counts in columns:
+            frequency += weight * counts.get(term, 0)
         if frequency:
             score += corpus.idf(term) * frequency * (K1 + 1) / (frequency + length)
     return score

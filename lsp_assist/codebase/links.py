@@ -80,6 +80,11 @@ class Links:
                 self._matrix = None
             self._at = moment
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether ranking is only arithmetic now."""
+        return self._matrix is not None
+
     def tie(self, ties: Ties) -> None:
         """Take what changes together for true from now on."""
         with self._lock:

@@ -22,7 +22,7 @@ from zlib import crc32
 from lsp_assist.codebase.chunks import Span, cut
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import Language
-from lsp_assist.codebase.outline import line_starts, outline_of, parsed, read
+from lsp_assist.codebase.outline import line_starts, outline_of, parsable, parsed, read
 from lsp_assist.codebase.prose import comment_start
 from lsp_assist.codebase.structure import Page, imports_of, references_of, symbols_of
 from lsp_assist.codebase.symbols import Import, Outline, Reference, ReferenceKind, Symbol
@@ -39,7 +39,8 @@ _ONE_OF = 16
 _MARKS = re.compile("comment|annotation|attribute|decorator|modifier|unary_operator")
 """Nodes that may belong to what follows."""
 
-_Key = tuple[bytes, tuple[int, ...]]
+_Key = tuple[bytes, bytes, tuple[int, ...]]
+"""The text of a section, that text as it was parsed where it was another, and its nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class LiveOutline:
         """The outline of the text as it is now."""
         source = text.encode("utf-8", "replace")
         page = Page(self.language, source, split_lines(text), line_starts(source))
-        root, page.problem = self._parsed(source)
+        root, page.problem = self._parsed(parsable(self.language, source))
         sections = _sections(page, root) if root is not None else []
         if root is None or not all(_is_closed(page, section) for section in sections):
             self._known = {}
@@ -107,7 +108,7 @@ class LiveOutline:
         if not self.language.grammar or not source:
             return None, ""
         tree, problem = None, ""
-        if before is not None:
+        if before is not None and not before.root_node.has_error:
             _edit(before, old, source)
             tree, problem = parsed(self.language, source, before)
         if tree is None or tree.root_node.has_error:
@@ -117,7 +118,12 @@ class LiveOutline:
 
     def _found(self, page: Page, root: "ts.Node", sections: Sequence[_Section]) -> Sequence[_Found]:
         """What is in each section, from memory where it can be."""
-        keys = [(page.source[s.start : s.end], s.kinds) for s in sections]
+        source = self._source  # as it was parsed
+        is_same = source is page.source
+        keys = [
+            (page.source[s.start : s.end], b"" if is_same else source[s.start : s.end], s.kinds)
+            for s in sections
+        ]
         unknown = [
             section
             for section, key in zip(sections, keys, strict=True)
@@ -125,7 +131,7 @@ class LiveOutline:
         ]
         anew: dict[int, _Found] = {}
         if unknown:
-            read(page, root, (unknown[0].start, unknown[-1].end))
+            read(page, root, _stretches(unknown))
             parts = _parts(page, unknown)
             anew = {s.start: _found_in(part) for s, part in zip(unknown, parts, strict=True)}
         found = []
@@ -272,6 +278,17 @@ def _parts(page: Page, sections: Sequence[_Section]) -> list[Page]:
 def _found_in(part: Page) -> _Found:
     symbols, extents, spans = symbols_of(part)
     return _Found(symbols, spans, references_of(part, symbols, extents), imports_of(part))
+
+
+def _stretches(sections: Sequence[_Section]) -> list[tuple[int, int]]:
+    """Where the sections are, as few stretches of bytes."""
+    found: list[tuple[int, int]] = []
+    for section in sections:
+        if found and found[-1][1] == section.start:
+            found[-1] = found[-1][0], section.end
+        else:
+            found.append((section.start, section.end))
+    return found
 
 
 def _placed(found: _Found, line: int, n_symbols: int) -> _Found:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from lsp_assist.codebase.chunks import cut
 from lsp_assist.codebase.documents import split_lines
 from lsp_assist.codebase.languages import Language
+from lsp_assist.codebase.preprocessor import without_torn_branches
 from lsp_assist.codebase.receivers import Binding, made_type, written_type
 from lsp_assist.codebase.structure import (
     MAX_NAME_CHARS,
@@ -37,7 +38,7 @@ from lsp_assist.codebase.symbols import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import tree_sitter as ts
 
@@ -51,6 +52,7 @@ __all__ = [
     "line_starts",
     "outline",
     "outline_of",
+    "parsable",
     "parsed",
     "read",
 ]
@@ -67,7 +69,7 @@ _READ_BYTES = 2_048
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _TYPE_ARGUMENTS = re.compile(r"(?<!operator)<[^<>]*>")
 _QUOTES = ("'", '"', "`")
-_REFERENCE_KINDS: tuple[ReferenceKind, ...] = ("call", "type", "name")
+_REFERENCE_KINDS = frozenset[ReferenceKind](("call", "type", "name"))
 
 
 def outline(path: str, text: str, language: Language) -> Outline:
@@ -78,7 +80,7 @@ def outline(path: str, text: str, language: Language) -> Outline:
     source = text.encode("utf-8", "replace")  # a lone surrogate would break the predicates
     page = Page(language, source, split_lines(text), line_starts(source))
     if language.grammar and source:
-        tree, page.problem = parsed(language, source)
+        tree, page.problem = parsed(language, parsable(language, source))
         if tree is not None:
             read(page, tree.root_node)
     return outline_of(path, page)
@@ -107,6 +109,11 @@ def line_starts(source: bytes) -> list[int]:
     return [0, *(end.end() for end in _LINE_END.finditer(source))]
 
 
+def parsable(language: Language, source: bytes) -> bytes:
+    """The text as its grammar can take it; every byte is where it was."""
+    return without_torn_branches(source) if language.has_preprocessor else source
+
+
 def parsed(
     language: Language, source: bytes, before: "ts.Tree | None" = None
 ) -> "tuple[ts.Tree | None, str]":
@@ -123,11 +130,11 @@ def parsed(
     return tree, ""
 
 
-def read(page: Page, root: "ts.Node", within: tuple[int, int] | None = None) -> None:
-    """Fill in what the queries capture; `within` some bytes, and what reaches into them."""
+def read(page: Page, root: "ts.Node", within: "Sequence[tuple[int, int] | None]" = (None,)) -> None:
+    """Fill in what the queries capture; `within` stretches of bytes, and what reaches into them."""
     _, definitions, uses, local = _grammar(page.language)
     named: dict[int, tuple[int, Mark]] = {}
-    for pattern, captures in _cursor(definitions, within).matches(root):
+    for pattern, captures in _matches(definitions, root, within):
         if "from" in captures:
             _add_import(page, captures)
         elif "decorator" in captures:
@@ -143,15 +150,18 @@ def read(page: Page, root: "ts.Node", within: tuple[int, int] | None = None) -> 
     page.marks.sort(key=attrgetter("order"))
     page.decorators.sort()
     if uses is not None:
-        captured = _cursor(uses, within).captures(root)
         page.references = sorted(
-            (node.start_byte, node.end_byte, kind)
-            for kind in _REFERENCE_KINDS
-            for node in captured.get(kind, ())
+            {
+                (node.start_byte, node.end_byte, kind)
+                for stretch in within
+                for kind, nodes in _cursor(uses, stretch).captures(root).items()
+                if kind in _REFERENCE_KINDS
+                for node in nodes
+            }
         )
     if local is not None:
         page.bindings = sorted(
-            (_binding(page, captures) for _, captures in _cursor(local, within).matches(root)),
+            (_binding(page, captures) for _, captures in _matches(local, root, within)),
             key=attrgetter("start"),
         )
 
@@ -203,6 +213,13 @@ def _cursor(query: "ts.Query", within: tuple[int, int] | None) -> "ts.QueryCurso
     if within is not None:
         cursor.set_byte_range(*within)
     return cursor
+
+
+def _matches(
+    query: "ts.Query", root: "ts.Node", within: "Sequence[tuple[int, int] | None]"
+) -> "Iterator[tuple[int, Mapping[str, Sequence[ts.Node]]]]":
+    for stretch in within:
+        yield from _cursor(query, stretch).matches(root)
 
 
 def _query_cost(root: "ts.Node") -> int:

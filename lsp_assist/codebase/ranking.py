@@ -6,6 +6,7 @@ Knows no store and no text; scores come from BM25 and only their order means som
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = [
@@ -81,11 +82,13 @@ def prior(path: str, kind: str = "") -> float:
     return worth * (NO_SYMBOL_PRIOR if kind == NO_SYMBOL else 1.0)
 
 
+@lru_cache(maxsize=1 << 16)
 def is_test(path: str) -> bool:
     """Whether a path says that it holds tests, examples or benches."""
     return bool(_TEST_PATH.search(path.lower()))
 
 
+@lru_cache(maxsize=1 << 16)
 def is_vendored(path: str) -> bool:
     """Whether a path says that it holds a copy of another project, or what was built."""
     return bool(_VENDOR_PATH.search(path.lower()))

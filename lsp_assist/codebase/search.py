@@ -19,15 +19,16 @@ __all__ = ["EVERYWHERE", "LEXICAL_WEIGHT", "Filter", "fuse", "hit_of", "search"]
 
 EVERYWHERE = Filter()
 
-# Source: LOG.md, 2026-11: BM25 (.6) with a static embedding (.4) by normalised scores beat either,
-# and reciprocal ranks; with a second embedder .4/.3/.3 was best.
-LEXICAL_WEIGHT = {0: 1.0, 1: 0.6}
+# Source: LOG.md, 2026-11: BM25 with the packaged embedding by normalised scores, which beat either
+# and reciprocal ranks, nearly equal weights found most; with a second embedder .4/.3/.3.
+LEXICAL_WEIGHT = 0.55
 LEXICAL_WEIGHT_OF_MANY = 0.4
 
 # Chunks that are scored for each hit asked for, and at the least: the store's own order is rough.
 CANDIDATES_PER_HIT = 6
 MIN_CANDIDATES = 160
 MIN_NEAREST = 100
+NOISE_RANK = 100  # the similarity from which on a voice says nothing: that of so far a chunk
 # The best of them, of which it is looked up what they define: that moves none by more than this.
 RESOLVED_PER_HIT = 2
 MIN_RESOLVED = 40
@@ -57,7 +58,11 @@ def search(
     scored = _scored(chunks, heard, query_terms, corpus)
     scored.sort(key=lambda item: (-item[0] * ranking.prior(item[1].path), item[1].path))
     kept = scored[: max(limit * RESOLVED_PER_HIT, MIN_RESOLVED)]
-    symbols = {path: view.symbols_of(path) for path in {chunk.path for _, chunk in kept}}
+    stretches: dict[str, list[tuple[int, int, int]]] = {}
+    for _, chunk in kept:
+        stretch = chunk.ordinal, chunk.start_line, chunk.end_line
+        stretches.setdefault(chunk.path, []).append(stretch)
+    symbols = {path: view.symbols_in(path, wanted) for path, wanted in stretches.items()}
     terms, spelled = frozenset(query_terms), lexical.spelled_names(query)
     hits = (
         _hit(root, chunk, score, symbols[chunk.path], terms, spelled)
@@ -91,7 +96,9 @@ def fuse(
 
 def weights_of(n_voices: int) -> list[float]:
     """The weight of the lexical scores, and of so many embedders'."""
-    own = LEXICAL_WEIGHT.get(n_voices, LEXICAL_WEIGHT_OF_MANY)
+    if not n_voices:
+        return [1.0]
+    own = LEXICAL_WEIGHT if n_voices == 1 else LEXICAL_WEIGHT_OF_MANY
     return [own, *[(1 - own) / n_voices] * n_voices]
 
 
@@ -118,10 +125,10 @@ class _Heard:
     question: object
     similarities: Mapping[str, float]
     noise: float
-    """How similar any chunk is."""
+    """How similar chunks are that it says nothing of."""
 
     def of(self, hashes: Sequence[str]) -> dict[str, float]:
-        """How much more similar these chunks are than any, where it knows them."""
+        """How much more similar these chunks are than that, where it knows them."""
         others = [key for key in hashes if key not in self.similarities]
         found = self.voice.vectors.similarities(others, self.question)  # type: ignore[arg-type]  # numpy's, which is not imported here
         return {
@@ -150,6 +157,8 @@ def _heard(
             wider = voice.vectors.nearest(question, 10 * n_candidates)
             nearest = {key: similarity for key, similarity in wider if key in among}
         best = sorted(nearest.items(), key=lambda item: -item[1])[:n_candidates]
+        if len(best) >= NOISE_RANK:
+            noise = best[NOISE_RANK - 1][1]
         heard.append(_Heard(voice, question, dict(best), noise))
     return heard
 
@@ -193,14 +202,16 @@ def _hit(
     spelled: frozenset[str],
 ) -> Hit:
     """The hit in a chunk: of what it defines, what the query names best; else what it is of."""
-    named, best = None, 0
+    own = named = None
+    best = 0
     for symbol in symbols:
+        if symbol.ordinal == chunk.ordinal:
+            own = symbol
         if ingest.is_within(symbol, chunk.start_line, chunk.end_line):
             n_named = len(query_terms.intersection(lexical.terms(symbol.name)))
             n_named += symbol.name.lower() in spelled
             if n_named > best:
                 named, best = symbol, n_named
-    own = symbols[chunk.ordinal] if 0 <= chunk.ordinal < len(symbols) else None
     found = named or own or _no_symbol(chunk)
     score *= ranking.prior(chunk.path, found.kind)
     if found.name.lower() in spelled:

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-SCHEMA_VERSION = 8  # raise it when the schema, the outlines or the terms change
+SCHEMA_VERSION = 9  # raise it when the schema, the outlines or the terms change
 BUSY_TIMEOUT_S = 10.0
 MAX_MATCHED = 12_000  # chunks that a search goes through; each takes about a microsecond
 MAX_MARKS = 500  # values in one statement
@@ -232,6 +232,7 @@ class Store:
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
         self._is_closed = False
+        self._n_opened = 0
         self._counted: tuple[object, int, int] | None = None
         self.was_rebuilt = False
         """True if a damaged or older index was thrown away at opening."""
@@ -314,7 +315,7 @@ class Store:
         where: Filter | None = None,
         frequency: Mapping[str, int] | None = None,
     ) -> list[Candidate]:
-        """The chunks that hold any of these terms, the most promising first by FTS5's BM25.
+        """The most promising chunks that hold any of these terms by FTS5's BM25, in no order.
 
         `frequency` is as `corpus` gives it, for who has asked already. Terms in so many chunks
         that going through them would take long do not count here; who scores the chunks sees them.
@@ -379,6 +380,21 @@ class Store:
     def symbols_of(self, path: str) -> list[StoredSymbol]:
         """The symbols of a file, in the order of its outline."""
         return self._symbols("WHERE path = ? ORDER BY ordinal", (path,))
+
+    def symbols_in(
+        self, path: str, stretches: Collection[tuple[int, int, int]]
+    ) -> list[StoredSymbol]:
+        """The symbols of a file with these ordinals, or wholly between these lines, in order.
+
+        A stretch is an ordinal and two lines, both included. Of a large file those are few.
+        """
+        found: dict[int, StoredSymbol] = {}
+        for some in _slices(list(stretches), MAX_MARKS // 4):
+            either = " OR ".join(["ordinal = ? OR (start_line >= ? AND end_line <= ?)"] * len(some))
+            values = [path, *(value for stretch in some for value in stretch)]
+            for symbol in self._symbols(f"WHERE path = ? AND ({either})", values):
+                found[symbol.ordinal] = symbol
+        return [found[ordinal] for ordinal in sorted(found)]
 
     def symbols_of_each(self, paths: Sequence[str]) -> dict[str, list[StoredSymbol]]:
         """The symbols of files by path, in the order of their outlines; those that have any."""
@@ -457,8 +473,10 @@ class Store:
 
     def version(self) -> int:
         """Differs from what it was before if anything was written since, by any process."""
-        rows = self._read("PRAGMA data_version")
-        return int(rows[0][0]) if rows else -1
+        with self._read_lock:
+            rows = self._read("PRAGMA data_version")
+            # A store that was made anew counts from the beginning again.
+            return (self._n_opened << 32) + int(rows[0][0]) if rows else -1
 
     def imports_of(self, path: str) -> list[StoredImport]:
         """What a file imports, in order of line."""
@@ -519,6 +537,7 @@ class Store:
                 raise _Outdated
             self._writer.execute("SELECT COUNT(*) FROM chunks").fetchone()
             self._reader = self._connect()
+            self._n_opened += 1
             self._counted = None  # another connection counts from another number
         except BaseException:
             self._writer.close()

@@ -20,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
     from numpy.typing import NDArray
 
-__all__ = ["ANN_ROWS", "Vectors", "folder_bytes"]
+__all__ = ["ANN_ROWS", "Vectors", "folder_bytes", "load_library", "remove_unused"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ COMPACT_FRAGMENTS = 64  # files that a table may have before they are merged
 MAX_UNWRITTEN = 20_000  # of unsaved text; the oldest are forgotten, and made again when needed
 _BTREE_ROWS = 10_000
 _KEEP_VERSIONS_S = 120  # another process may be reading an older version
+_NOISE_ROWS = 8_192  # tell the middle of all similarities as well as a million
+_UNUSED_S = 30 * 24 * 3600.0
+_USED = ".used"
 _SPARE_BYTES = 8 << 20
 _LOAD_ROWS = 16_384
 _DELETE_KEYS = 2_000
@@ -52,6 +55,16 @@ _REFINE = 4
 _CACHE_BYTES = 64 << 20
 
 Nearest = list[tuple[str, float]]
+
+
+def load_library() -> None:
+    """Import what tables are kept with: a second or more, so not while somebody waits for a lock.
+
+    Without it there are no tables, which is told when one is opened.
+    """
+    with suppress(ImportError):
+        import lancedb.index
+        import lancedb.table  # noqa: F401  only to have them loaded
 
 
 class Vectors:
@@ -77,6 +90,7 @@ class Vectors:
 
     def open(self) -> None:
         """Read what is on disk. Takes a second or more, for LanceDB is imported: use a thread."""
+        self._note_use()
         with self._table_in_use("opened"):
             self._table = self._open_table()
             if self._table is not None:
@@ -158,8 +172,9 @@ class Vectors:
             if limit < len(similarities):
                 best = np.argpartition(similarities, -limit)[-limit:]
             if n_deviations > float("-inf"):
-                noise = float(np.median(similarities))
-                deviation = 1.4826 * float(np.median(np.abs(similarities - noise)))
+                some = similarities[:: 1 + len(similarities) // _NOISE_ROWS]
+                noise = float(np.median(some))
+                deviation = 1.4826 * float(np.median(np.abs(some - noise)))
                 best = best[similarities[best] > noise + n_deviations * deviation]
             found = [(keys[row], float(similarities[row])) for row in best]
         if table is not None:
@@ -393,6 +408,10 @@ class Vectors:
         if not leads:
             self.follow()
 
+    def _note_use(self) -> None:
+        with suppress(OSError):  # of a folder that is not there too
+            (self._folder / f"{self._table_name}{_USED}").touch()
+
     def _acquire(self) -> bool:
         """Lock the file; False if another process has it, or there is no place for it."""
         if self._lock_file is not None:
@@ -407,7 +426,26 @@ class Vectors:
             file.close()
             return False
         self._lock_file = file
+        self._note_use()
         return True
+
+
+def remove_unused(folder: Path, now_s: float | None = None) -> list[str]:
+    """Delete the tables that no embedder opened for weeks; their names.
+
+    Call it under `lead`, which is that of the folder. `now_s` is since the epoch.
+    """
+    removed = []
+    now_s = time.time() if now_s is None else now_s
+    for table in folder.glob("*.lance"):
+        used = table.with_suffix(_USED)
+        with suppress(OSError):
+            touched = used if used.exists() else table
+            if now_s - touched.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(table)
+                used.unlink(missing_ok=True)
+                removed.append(table.stem)
+    return removed
 
 
 def folder_bytes(folder: Path) -> int:

@@ -3,7 +3,7 @@
 One moment's view for reading. Knows no parser, no ranking and no way to change anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lsp_assist.codebase import lexical
@@ -61,6 +61,13 @@ class View:
         """The symbols of a file, in the order of its outline."""
         overlay = self.overlays.get(path)
         return overlay.file.symbols if overlay else self.store.symbols_of(path)
+
+    def symbols_in(
+        self, path: str, stretches: Collection[tuple[int, int, int]]
+    ) -> Sequence[StoredSymbol]:
+        """The symbols of a file with these ordinals, or wholly between these lines, in order."""
+        overlay = self.overlays.get(path)
+        return overlay.file.symbols if overlay else self.store.symbols_in(path, stretches)
 
     def symbols_named(self, name: str) -> list[StoredSymbol]:
         """Definitions with this very name."""

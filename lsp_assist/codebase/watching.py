@@ -12,13 +12,22 @@ from pathlib import Path
 
 from lsp_assist.codebase.files import SKIPPED_FOLDERS
 
-__all__ = ["Watcher"]
+__all__ = ["Watcher", "n_watchable"]
 
 logger = logging.getLogger(__name__)
 
 GATHERED_MS = 400  # changes that come closer together are told together: a branch switch is one
 STEP_MS = 100
 _STARTED_S = 30.0
+_LIMIT_FILE = Path("/proc/sys/fs/inotify/max_user_watches")
+
+
+def n_watchable() -> int | None:
+    """How many folders the system lets a user watch; None where it sets no such limit."""
+    try:
+        return int(_LIMIT_FILE.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 class Watcher:

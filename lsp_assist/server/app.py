@@ -237,6 +237,7 @@ class AssistServer(LanguageServer):
     def _initialized(self, _params: object) -> None:
         if self._warnings:
             self.client.tell("\n".join(self._warnings), types.MessageType.Warning)
+        self.assistant.workspace.keeps_ready = True
         self._index()
         self._tasks.start(self._watch_files(), "watching files")
         self._tasks.start(self._open_chats(), "opening the chats")

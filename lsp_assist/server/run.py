@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from lsp_assist.errors import BadInput
 from lsp_assist.server import logs
@@ -21,17 +23,32 @@ __all__ = ["run"]
 logger = logging.getLogger(__name__)
 
 
-def run(make_server: Callable[[], AssistServer], *, tcp: str | None = None) -> int:
-    """Serve one client; the exit code.
+def run(make_server: Callable[[], AssistServer], *, tcp: str | None = None) -> NoReturn:
+    """Serve one client, and end the process with the exit code.
 
     Raises: BadInput for an address that cannot be listened on
     """
     logs.start()
     if tcp is not None:
         host, port = _address(tcp)
-        return asyncio.run(_over_tcp(make_server, host, port))
+        _end(asyncio.run(_over_tcp(make_server, host, port)))
     with claim_stdio() as (stdin, stdout):
-        return asyncio.run(_over_stdio(make_server, stdin, stdout))
+        code = asyncio.run(_over_stdio(make_server, stdin, stdout))
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process without taking Python apart.
+
+    Everything is closed. What may still run is a thread that imports a large library, and Python
+    would end it in the middle of C++, which aborts the process.
+    """
+    logging.shutdown()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 async def _over_stdio(make_server: Callable[[], AssistServer], stdin: int, stdout: int) -> int:

@@ -1,14 +1,22 @@
 """What the retrieval bench asks, and how it counts: checked on texts whose answers are known."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from lsp_assist.codebase.index import Index
+from lsp_assist.codebase.ranking import Hit
+from lsp_assist.config import IndexSettings
 from tests.bench.retrieval.docs import first_paragraph, undocumented
+from tests.bench.retrieval.frozen import freeze
 from tests.bench.retrieval.material import Repository
 from tests.bench.retrieval.measures import hits, mean, paired_ratio, reciprocal_ranks
+from tests.bench.retrieval.opened import follow
 from tests.bench.retrieval.questions import symbol_questions, trees
+from tests.bench.retrieval.rankers import weighted
+from tests.codebase.hashing import HashingEmbedder
 
 PYTHON = '''\
 class Session:
@@ -152,7 +160,8 @@ def test_a_commit_is_asked_for_in_the_tree_before_it(tmp_path: Path) -> None:
     commit("Take away what was in the folder", {"b/c.py": None, "a.py": "6"})
     seen = []
     for question in trees(Repository("a", "dev", root), workspace, 10):
-        held = {p.relative_to(workspace).as_posix() for p in workspace.rglob("*") if p.is_file()}
+        files = (p.relative_to(workspace).as_posix() for p in workspace.rglob("*") if p.is_file())
+        held = {path for path in files if not path.startswith(".git/")}
         seen.append((question.text, set(question.paths), (workspace / "a.py").read_text(), held))
     assert seen == [
         ("Let the first one be five", {"a.py"}, "4", {"a.py", "b/c.py", "d.py", "CHANGES.md"}),
@@ -163,6 +172,33 @@ def test_a_commit_is_asked_for_in_the_tree_before_it(tmp_path: Path) -> None:
             {"a.py", "b/c.py", "d.py", "CHANGES.md"},
         ),
     ]
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+def test_a_frozen_question_is_ranked_as_the_index_ranks_it(tmp_path: Path, limit: int) -> None:
+    """Also when the workspace has moved on; other weights give another ranking."""
+
+    def places(hits: Sequence[Hit]) -> list[tuple[str, float]]:
+        return [(hit.path, round(hit.score, 4)) for hit in hits]  # a dot product rounds its own way
+
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    for n in range(40):
+        body = "\n".join(f"    step_{k} = parse(value, {n})" for k in range(n % 7 + 2))
+        code = f"def send_{n}(value):\n{body}\n    return retry(value) * {n}\n"
+        (workspace / f"m{n}.py").write_text(code)
+    index = Index(workspace, tmp_path / "i" / "i.db", IndexSettings(), [HashingEmbedder()])
+    follow(index)
+    frozen = freeze(index, "where is the value parsed and sent again by send_7?", limit)
+    live = index.search(frozen.text, limit)
+    (workspace / "m7.py").unlink()
+    index.refresh()
+    assert live[0].symbol == "send_7"
+    assert places(frozen.ranked()) == places(live)
+    with weighted({"NAMED_BONUS": 0.1}):
+        assert frozen.ranked()[0].symbol != "send_7"
+    assert places(frozen.ranked()) == places(live)
+    index.close()
 
 
 def test_a_rank_beyond_the_tenth_counts_nothing() -> None:

@@ -131,6 +131,42 @@ def test_indexing_tells_what_it_did_and_does_it_once(root: Path) -> None:
     assert "1 files" in run("index", root, "--status")
 
 
+def test_a_search_may_be_about_a_folder_or_a_language(root: Path) -> None:
+    (root / "shop").mkdir()
+    (root / "shop" / "again.py").write_text("def retry_order():\n    pass\n")
+    (root / "again.js").write_text("function retryInBrowser() {\n  return 1;\n}\n")
+
+    def paths(*options: str) -> set[str]:
+        return {hit["path"] for hit in json.loads(run("search", "--json", "-d", root, *options))}
+
+    assert paths("retry") == {"client.py", "shop/again.py", "again.js"}
+    assert paths("--path", "shop", "retry") == {"shop/again.py"}
+    assert paths("--path", "client.py", "retry") == {"client.py"}
+    assert paths("--language", "javascript", "retry") == {"again.js"}
+    assert "Nothing found" in run("search", "-d", root, "-l", "go", "retry", code=1)
+
+
+def test_vectors_are_made_only_when_it_is_not_paused(root: Path) -> None:
+    def status() -> dict[str, object]:
+        said: dict[str, object] = json.loads(run("index", root, "--status", "--json"))
+        return said
+
+    assert ", paused" in run("index", root, "--pause")
+    assert "0 chunks embedded" in run("index", root)
+    assert status()["embedding"] == "paused"
+    run("index", root, "--resume")
+    assert ", ready" in run("index", root)
+    assert status()["nVectors"] == status()["nChunks"]
+
+
+def test_a_rebuilt_index_is_as_it_was(root: Path) -> None:
+    before = json.loads(run("index", root, "--json"))
+    after = json.loads(run("index", root, "--rebuild", "--json"))
+    assert after["refreshed"]["nChanged"] == 1
+    for key in ("nFiles", "nLines", "nSymbols", "nChunks", "nVectors", "embedding"):
+        assert after[key] == before[key]
+
+
 def test_a_model_file_answers_in_its_own_words(root: Path, model: Path) -> None:
     command = (
         "ask",

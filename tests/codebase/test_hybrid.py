@@ -171,6 +171,25 @@ def test_a_new_embedder_takes_over_when_it_knows_the_chunks(
     assert symbols(index, "welcome")[0] == "greet"
 
 
+def test_what_does_not_fit_the_disk_is_found_by_words(
+    tmp_path: Path, index: Index, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, and nobody tries again and again."""
+    embedder = HashingEmbedder("another", 32)
+    settings = IndexSettings(max_disk_bytes=1)
+    capped = Index(root, tmp_path / "cache" / "index.sqlite3", settings, [embedder])
+    (root / "new.py").write_text("def brand_new(): pass\n")
+    capped.refresh()
+    with caplog.at_level(logging.WARNING):
+        assert capped.embed()
+        assert capped.embed()
+    assert embedder.n_texts == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "max_disk_bytes" in caplog.text
+    assert symbols(capped, "brand_new")[0] == "brand_new"
+    capped.close()
+
+
 def test_a_broken_embedder_costs_its_voice_and_is_named_once(
     index: Index, root: Path, embedder: HashingEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -244,6 +244,41 @@ def test_bad_files_cost_only_themselves(root: Path, index: Index) -> None:
     assert ("src/latin.py", "grüße") in found(index, "grüße")
     assert found(index, "increment")
     assert index.refresh().n_changed == 0
+
+
+QUESTIONS: dict[str, Callable[[Index], object]] = {
+    "search": lambda index: index.search("function_50", 5),
+    "ranks": lambda index: index.file_ranks({"m1.py": 1.0}),
+    "importers": lambda index: index.importers("m0.py"),
+    "closure": lambda index: index.closure("m1.py", 0, 9),
+    "tests": lambda index: index.tests_of("m0.py", 1),
+    "symbols": lambda index: index.symbols_like("function_5", 5),
+    "at": lambda index: index.symbol_at("m1.py", 1, 1),
+}
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_whoever_finds_damage_has_it_mended(
+    ask: Callable[[Index], object], root: Path, tmp_path: Path
+) -> None:
+    """What is asked of a damaged index is answered as if it had been whole."""
+    for n in range(100):
+        imported = f"from m{n - 1} import function_{n - 1}\n" if n else ""
+        code = f"{imported}def function_{n}():\n    return function_{max(n - 1, 0)}()\n"
+        (root / f"m{n}.py").write_text(code * 10)
+    (root / "test_m.py").write_text("from m0 import function_0\ndef test_it(): function_0()\n")
+    path = tmp_path / "i.sqlite3"
+    index = Index(root, path, IndexSettings())
+    index.refresh()
+    expected = ask(index)
+    assert expected
+    index.close()
+    index = Index(root, path, IndexSettings())
+    with path.open("r+b") as raw:
+        raw.seek(8192)
+        raw.write(b"\xff" * (path.stat().st_size - 8192))
+    assert ask(index) == expected
+    index.close()
 
 
 def test_a_damaged_index_mends_itself(root: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ FIXTURES = fixtures()
 PARSED = [fixture for fixture in FIXTURES if fixture.language.grammar]
 PIECES = ["", " ", "\n", "\n\n", "\r", "x", "def f():\n    pass\n", "}", "{", "(", ")", '"', "'"]
 PIECES += ["/*", "*/", "//", "#", "# about\n", "@a\n", ".", "self.x = Y()\n", "é😀", "\u2028", "\f"]
+PIECES += ["#if A\n", "#else\n", "#endif\n"]
 
 
 def check(live: LiveOutline, fixture: Fixture, text: str) -> None:

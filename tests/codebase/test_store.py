@@ -2,11 +2,16 @@
 
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lsp_assist.codebase import store as store_module
 from lsp_assist.codebase.store import (
@@ -53,6 +58,29 @@ def test_what_was_put_is_found(store: Store) -> None:
     assert [(path, use.ordinal) for path, use in store.uses_named("gamma", 9)] == [("a.py", 0)]
     assert [use.name for use in store.uses_in("a.py", 0)] == ["gamma"]
     assert (store.counts().n_files, store.counts().n_symbols, store.counts().n_chunks) == (2, 3, 3)
+
+
+@given(data=st.data())
+def test_symbols_in_stretches_are_those_of_the_file_that_lie_there(data: st.DataObject) -> None:
+    """By ordinal, or wholly between two lines."""
+    extents = data.draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=40))
+    symbols = tuple(
+        StoredSymbol("a.py", n, f"s{n}", f"s{n}", "function", start, start + length)
+        for n, (start, length) in enumerate(sorted(extents))
+    )
+    stretch = st.tuples(st.integers(-1, 45), st.integers(0, 30), st.integers(0, 40))
+    stretches = data.draw(st.lists(stretch, max_size=150))
+    with tempfile.TemporaryDirectory() as folder, closing(Store(Path(folder) / "s.db")) as store:
+        store.put([replace(file("a.py", "x"), symbols=symbols, chunks=()), file("b.py", "y")])
+        expected = [
+            symbol
+            for symbol in symbols
+            if any(
+                symbol.ordinal == ordinal or (first <= symbol.start_line <= symbol.end_line <= last)
+                for ordinal, first, last in stretches
+            )
+        ]
+        assert store.symbols_in("a.py", stretches) == expected
 
 
 def test_putting_a_file_again_replaces_all_of_it(store: Store) -> None:

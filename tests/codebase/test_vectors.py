@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import hypothesis
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lsp_assist.codebase.resident import Resident
-from lsp_assist.codebase.vectors import Vectors
+from lsp_assist.codebase.vectors import Vectors, remove_unused
 from tests.codebase.kills import killed
 
 N_DIMS = 32
@@ -109,6 +110,25 @@ def test_another_embedder_has_a_table_of_its_own(folder: Path) -> None:
     assert len(other) == 0
     assert len(opened(folder, "another")) == 0
     assert len(opened(folder)) == 5
+
+
+def test_tables_that_nobody_opened_for_weeks_go(folder: Path) -> None:
+    """Those in use stay, however long ago they were made."""
+    written(folder, 5).close()
+    old = Vectors(folder, "old", N_DIMS)
+    old.open()
+    with old.lead():
+        old.add(*drawn(3))
+        old.write()
+    old.close()
+    weeks_later = time.time() + 40 * 24 * 3600
+    os.utime(next(folder.glob("hashing-*.used")), (weeks_later, weeks_later))
+    assert remove_unused(folder) == []
+    assert [name.partition("-")[0] for name in remove_unused(folder, weeks_later)] == ["old"]
+    assert len(opened(folder)) == 5
+    again = Vectors(folder, "old", N_DIMS)
+    again.open()
+    assert len(again) == 0
 
 
 def test_one_of_two_writes_and_the_other_sees_it(folder: Path) -> None:

@@ -18,9 +18,9 @@ from lsp_assist.backends.openai import OpenAIModel
 from lsp_assist.config import Settings, resolve
 from lsp_assist.engine import process
 from lsp_assist.engine.runtime import Endpoint
-from lsp_assist.errors import ContextTooLong, ModelFileError
+from lsp_assist.errors import ContextTooLong, ModelFileError, SettingError
 from lsp_assist.llm import Message, Model, Prompt, Role, Sampling, Segment, Usage
-from lsp_assist.models import engine_model
+from lsp_assist.models import engine_model, open_embedders
 from tests.engine.served import unix_client
 from tests.engine.tiny import make_model
 from tests.engine.tiny_kinds import make_adapter
@@ -67,6 +67,27 @@ async def model(settings: Settings, tiny: Path) -> AsyncIterator[Model]:
     made = engine_model(tiny, settings)
     yield made
     await made.close()
+
+
+async def test_a_model_file_makes_vectors_for_the_index(settings: Settings, tmp_path: Path) -> None:
+    """The engine is started for the first text; one that died is started again."""
+    pooled = make_model(tmp_path / "pooled.gguf", is_pooled=True)
+    named = replace(settings.index, embedder=f"engine:{pooled}")
+    (embedder,) = open_embedders(replace(settings, index=named))
+    texts = ["def retry(): pass", "class Basket: ..."]
+    first = await asyncio.to_thread(embedder.embed, texts)
+    assert first.shape == (2, await asyncio.to_thread(lambda: embedder.n_dims))
+    assert abs(first @ first.T - 1).diagonal().max() < 1e-3
+    kill(settings)
+    again = await asyncio.to_thread(embedder.embed_query, texts[0])
+    assert abs(again @ first[0] - 1) < 1e-3
+
+
+async def test_a_broken_model_file_is_no_embedder(settings: Settings, tmp_path: Path) -> None:
+    for name, error in (("", SettingError), (str(tmp_path / "missing.gguf"), ModelFileError)):
+        named = replace(settings.index, embedder=f"engine:{name}")
+        with pytest.raises(error):
+            open_embedders(replace(settings, index=named))
 
 
 def endpoint_of(settings: Settings) -> Endpoint:

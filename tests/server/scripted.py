@@ -135,4 +135,4 @@ if __name__ == "__main__":
     from lsp_assist.server.run import run
 
     address = sys.argv[1] if len(sys.argv) > 1 else None
-    sys.exit(run(lambda: AssistServer({}, ScriptedAssistant), tcp=address))
+    run(lambda: AssistServer({}, ScriptedAssistant), tcp=address)

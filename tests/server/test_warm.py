@@ -23,7 +23,6 @@ async def real(launch: Launch, tmp_path: Path) -> AsyncIterator[Editor]:
         LSP_ASSIST_MODEL_PATH=str(model),
         LSP_ASSIST_MODEL_N_CTX="4096",
         LSP_ASSIST_MODEL_MAX_TOKENS="16",
-        LSP_ASSIST_INDEX_EMBEDDER="none",
     )
     await editor.open_session()
     await editor.until_indexed()
@@ -34,7 +33,7 @@ async def real(launch: Launch, tmp_path: Path) -> AsyncIterator[Editor]:
 @pytest_asyncio.fixture
 async def bare(launch: Launch) -> AsyncIterator[Editor]:
     """An editor with a server without a model."""
-    editor = await launch(REAL, LSP_ASSIST_INDEX_EMBEDDER="none")
+    editor = await launch(REAL)
     await editor.open_session()
     await editor.until_indexed()
     yield editor

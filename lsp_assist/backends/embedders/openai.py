@@ -14,12 +14,14 @@ from lsp_assist.config import IndexSettings
 from lsp_assist.errors import ModelUnavailable, SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
     from lsp_assist.backends.openai_wire import Connection, Json, Server
 
-__all__ = ["OpenAIEmbedder", "open_embedder"]
+__all__ = ["SILENCE_S", "OpenAIEmbedder", "open_embedder"]
 
 BATCH_TEXTS = 32
 MAX_TEXT_CHARS = 6_000
@@ -50,16 +52,17 @@ def open_embedder(argument: str, settings: IndexSettings) -> "OpenAIEmbedder":
         )
     from lsp_assist.backends.openai_wire import Server
 
-    base = url.rstrip("/").removesuffix("/v1")
-    return OpenAIEmbedder(Server(base, argument, silence_s=SILENCE_S))
+    server = Server(url.rstrip("/").removesuffix("/v1"), argument, silence_s=SILENCE_S)
+    return OpenAIEmbedder(f"openai-{server.model}@{server.url}", lambda: server)
 
 
 class OpenAIEmbedder:
     """An `llm.Embedder` over HTTP. Called on threads, each call on a connection of its own."""
 
-    def __init__(self, server: "Server") -> None:
-        self._server = server
-        self.name = f"openai-{server.model}@{server.url}"
+    def __init__(self, name: str, find: "Callable[[], Server]") -> None:
+        """`find` says where the server is; it is asked each time, since it may move."""
+        self.name = name
+        self._find = find
 
     @cached_property
     def n_dims(self) -> int:
@@ -78,13 +81,14 @@ class OpenAIEmbedder:
 
         if not texts:
             return np.zeros((0, self.n_dims), np.float32)
-        rows = asyncio.run(self._rows([text[:MAX_TEXT_CHARS] for text in texts]))
+        server = self._find()
+        rows = asyncio.run(self._rows(server, [text[:MAX_TEXT_CHARS] for text in texts]))
         try:
             vectors = np.array(rows, np.float32)
         except (TypeError, ValueError) as error:  # of several lengths, or not of numbers
-            raise self._misfit("vectors that are no numbers, or not of one length") from error
+            raise _misfit(server, "vectors that are no numbers, or not of one length") from error
         if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
-            raise self._misfit("vectors that are empty or not finite")
+            raise _misfit(server, "vectors that are empty or not finite")
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
 
@@ -96,17 +100,17 @@ class OpenAIEmbedder:
         vector: NDArray[np.float32] = self.embed([text])[0]
         return vector
 
-    async def _rows(self, texts: Sequence[str]) -> list[object]:
+    async def _rows(self, server: "Server", texts: Sequence[str]) -> list[object]:
         from lsp_assist.backends.openai_wire import Connection, Lost, Refused
 
-        connection = Connection(self._server)
+        connection = Connection(server)
         try:
             rows: list[object] = []
             for start in range(0, len(texts), BATCH_TEXTS):
-                rows += await self._batch(connection, texts[start : start + BATCH_TEXTS])
+                rows += await _batch(connection, server, texts[start : start + BATCH_TEXTS])
         except Lost as error:
             raise ModelUnavailable(
-                f"{self._server.place} was lost ({error}); check that it runs. Until it answers, "
+                f"{server.place} was lost ({error}); check that it runs. Until it answers, "
                 "search goes by words alone."
             ) from error
         except Refused as refused:
@@ -115,18 +119,20 @@ class OpenAIEmbedder:
             await connection.close()
         return rows
 
-    async def _batch(self, connection: "Connection", texts: Sequence[str]) -> list[object]:
-        # An empty input is refused by some servers; a blank one stands for it.
-        said: Json = {"model": self._server.model, "input": [text or " " for text in texts]}
-        data = (await connection.posted("/v1/embeddings", said)).get("data")
-        items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-        at = {item.get("index", place): item.get("embedding") for place, item in enumerate(items)}
-        if set(at) != set(range(len(texts))):
-            raise self._misfit(f"{len(at)} vectors for {len(texts)} texts")
-        return [cast("object", at[place]) for place in range(len(texts))]
 
-    def _misfit(self, what: str) -> ModelUnavailable:
-        return ModelUnavailable(
-            f"{self._server.place} sent {what} for {self._server.model!r}; check that the model "
-            "is one for embeddings."
-        )
+async def _batch(connection: "Connection", server: "Server", texts: Sequence[str]) -> list[object]:
+    # An empty input is refused by some servers; a blank one stands for it.
+    said: Json = {"model": server.model, "input": [text or " " for text in texts]}
+    data = (await connection.posted("/v1/embeddings", said)).get("data")
+    items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    at = {item.get("index", place): item.get("embedding") for place, item in enumerate(items)}
+    if set(at) != set(range(len(texts))):
+        raise _misfit(server, f"{len(at)} vectors for {len(texts)} texts")
+    return [cast("object", at[place]) for place in range(len(texts))]
+
+
+def _misfit(server: "Server", what: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"{server.place} sent {what} for {server.model!r}; check that the model is one for "
+        "embeddings."
+    )

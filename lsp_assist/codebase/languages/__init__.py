@@ -47,6 +47,8 @@ class Language:
     """Between a value and what is taken from it."""
     implicit_self: bool = False
     """Whether a method names its object's members without `self` or `this`."""
+    has_preprocessor: bool = False
+    """Whether `#if` may stand anywhere in it, also in the middle of a statement."""
     line_comments: tuple[str, ...] = ()
     """What starts a comment that ends with its line."""
     block_comments: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ def said(*vectors: object, **more: object) -> bytes:
 
 
 def embedder(url: str) -> OpenAIEmbedder:
-    return OpenAIEmbedder(Server(url, "e"))
+    return OpenAIEmbedder("e", lambda: Server(url, "e"))
 
 
 async def test_vectors_come_as_unit_vectors_in_the_order_of_the_texts() -> None:

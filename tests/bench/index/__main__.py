@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench.index import changes, edits, faults, scale, whole
+from tests.bench.index import changes, edits, faults, meaning, scale, whole
 from tests.bench.index.sizes import FULL, QUICK, Sizes
 from tests.bench.index.trees import sources
 from tests.bench.machine import n_cores
@@ -21,8 +21,10 @@ from tests.bench.report import Bar, report
 BARS: dict[str, Bar] = {
     "index.full_vs_ctags": ("<=", 4),
     "index.lexical_ready_s_per_100k_lines": ("<=", 10),
+    "index.embed_chunks_per_s": (">=", 5_000),
     "index.change_p50_ms": ("<=", 15),
     "index.change_p99_ms": ("<=", 60),
+    "index.change_to_vector_p95_ms": ("<=", 1_000),
     "index.search_100k_p95_ms": ("<=", 50),
     "index.search_1m_p95_ms": ("<=", 150),
     "index.day_slowdown": ("<=", 1.2),
@@ -37,7 +39,9 @@ _Measure = Callable[[Sequence[Path], Sizes, Path], Mapping[str, float]]
 
 MEASURES: dict[str, _Measure] = {
     "whole": whole.whole,
+    "embed": meaning.embed,
     "change": changes.change,
+    "vector": meaning.vector,
     "search": scale.search,
     "day": changes.day,
     "equal": edits.equal,

@@ -22,6 +22,7 @@ class Sizes:
     edit_lines: int
     kills: int
     fault_lines: int
+    vector_changes: int
 
 
 FULL = Sizes(
@@ -38,6 +39,7 @@ FULL = Sizes(
     edit_lines=20_000,
     kills=200,
     fault_lines=40_000,
+    vector_changes=200,
 )
 QUICK = Sizes(
     tree_lines=20_000,
@@ -53,4 +55,5 @@ QUICK = Sizes(
     edit_lines=5_000,
     kills=8,
     fault_lines=10_000,
+    vector_changes=10,
 )

@@ -8,7 +8,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lsp_assist.codebase import files, ingest, ranking, reading
@@ -74,11 +74,14 @@ class Commit:
     question: FileQuestion
 
 
-def symbol_questions(repository: Repository, workspace: Path, n: int) -> list[SymbolQuestion]:
+def symbol_questions(
+    repository: Repository, workspace: Path, n: int, n_lines: int | None = None
+) -> list[SymbolQuestion]:
     """Copies the code without the documentation of its functions; returns `n` of what it said.
 
-    Tests and copies of other projects stay in the code and are not asked about, nor is a
-    paragraph that describes several functions.
+    `n_lines` leaves it at so many lines, of files drawn at random. Tests and copies of other
+    projects stay in the code and are not asked about, nor is a paragraph that describes several
+    functions.
     """
     found: dict[str, list[SymbolQuestion]] = {}
     listing = files.walk(
@@ -87,10 +90,16 @@ def symbol_questions(repository: Repository, workspace: Path, n: int) -> list[Sy
         max_file_bytes=MAX_FILE_BYTES,
         is_wanted=ingest.is_wanted,
     )
-    for entry in listing.files:
+    entries = sorted(listing.files, key=lambda entry: entry.path)
+    random.Random(2).shuffle(entries)
+    n_copied = 0
+    for entry in entries:
+        if n_lines is not None and n_copied >= n_lines:
+            break
         contents = reading.read(repository.path / entry.path, MAX_FILE_BYTES)
         if isinstance(contents, reading.Skipped):
             continue
+        n_copied += contents.text.count("\n")
         bare = undocumented(entry.path, contents.text)
         target = workspace / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,10 +126,16 @@ def guard_questions(repository: Repository) -> list[PlaceQuestion]:
 
 
 def trees(repository: Repository, workspace: Path, n: int) -> Iterator[FileQuestion]:
-    """Each commit's question while the workspace holds the tree before the commit."""
+    """Each commit's question while the workspace holds the tree before the commit.
+
+    The workspace is a repository that knows the past up to there, and nothing of the commit.
+    """
+    _git(repository, "clone", "-q", "--shared", "--no-checkout", ".", str(workspace.resolve()))
     before = ""
     for commit in commits(repository, n):
         _check_out(repository, commit.parent, before, workspace)
+        past = replace(repository, path=workspace)
+        _git(past, "update-ref", "--no-deref", "HEAD", commit.parent)
         before = commit.parent
         yield commit.question
 

@@ -1,7 +1,8 @@
 """Settles the weights of the ranking on the dev split, one at a time, coarsely.
 
-What each question finds in the store is remembered, so a set of weights costs only the ranking
-itself, which is the product's. Nothing here sees the test split. Prints; changes no file.
+What each question finds in the store and in the vectors is kept (`frozen.py`), so a set of weights
+costs only the ranking itself, which is the product's. Nothing here sees the test split. Prints;
+changes no file.
 """
 
 import argparse
@@ -9,24 +10,25 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lsp_assist.codebase.index import Index
-from lsp_assist.codebase.overlays import CountedChunk
 from lsp_assist.codebase.ranking import Hit
-from lsp_assist.codebase.store import StoredSymbol
-from lsp_assist.codebase.view import View
 from lsp_assist.config import IndexSettings
 from tests.bench.retrieval import material, measures, questions
-from tests.bench.retrieval.material import Repository
+from tests.bench.retrieval.frozen import Frozen, freeze
+from tests.bench.retrieval.opened import embedders, follow
 from tests.bench.retrieval.rankers import FILE_HITS, Weights, current, file_ranking, weighted
 
 __all__ = ["GRID", "main"]
 
 GRID: dict[str, tuple[float, ...]] = {
+    "LEXICAL_WEIGHT": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "STANDING_OUT": (1, 1.5, 2, 2.5, 3, 4),
+    "MIN_CANDIDATES": (80, 160, 320),
+    "MIN_NEAREST": (50, 100, 200),
     "TEST_PRIOR": (0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1),
     "PROSE_PRIOR": (0.2, 0.35, 0.5, 0.7, 1),
     "VENDOR_PRIOR": (0.3, 0.5, 0.7, 1),
@@ -43,54 +45,17 @@ LEAST_GAIN = 0.002
 GUARD_LOSS = 0.02
 """Of the guard's MRR, against where it started: what loses more is not taken."""
 
-_SHARED: dict[Any, Any] = {}
-
 _Rank = Callable[[Sequence[Hit]], int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question with the view that it is asked of."""
+    """A question with its answer."""
 
     task: str
     repository: str
-    index: Index
-    view: "_Remembered"
-    text: str
-    limit: int
+    frozen: Frozen
     rank: _Rank
-
-
-@dataclass(slots=True)
-class _Remembered:
-    """A view that answers from memory what it was asked once. The workspace may be gone."""
-
-    view: View
-    shared: dict[Any, Any]
-    """Chunks and symbols that other views remember too: most of them are the same."""
-    known: dict[Any, Any] = field(default_factory=dict)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def ask(*arguments: Any) -> Any:
-            key = (name, *(tuple(a) if isinstance(a, list) else a for a in arguments))
-            if key not in self.known:
-                self.known[key] = self._kept(getattr(self.view, name)(*arguments))
-            return self.known[key]
-
-        return ask
-
-    def _kept(self, answer: Any) -> Any:
-        if isinstance(answer, tuple):
-            return tuple(map(self._kept, answer))
-        if isinstance(answer, list):
-            kept = tuple(map(self._kept, answer))
-            return kept if kept and isinstance(kept[0], CountedChunk) else self._same(kept, kept)
-        if isinstance(answer, CountedChunk):
-            return self._same(answer.candidate, answer)
-        return self._same(answer, answer) if isinstance(answer, StoredSymbol) else answer
-
-    def _same(self, key: Any, value: Any) -> Any:
-        return self.shared.setdefault(key, value)
 
 
 def main() -> None:
@@ -101,9 +66,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=120, help="of each repository and task")
     parser.add_argument("only", nargs="*", choices=[*GRID, []], metavar="weight")
     options = parser.parse_args()
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        asked = [*_asked(options, scratch, stack)]
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = [*_asked(options, Path(scratch))]
         started = time.perf_counter()
         best = current()
         worth = first = _worth(asked, best)
@@ -144,9 +108,7 @@ def _worth(asked: Sequence[_Asked], weights: Weights) -> dict[str, float]:
     ranks: dict[tuple[str, str], list[int]] = {}
     with weighted(weights):
         for question in asked:
-            # The product's search, over what the store said before.
-            vars(question.index)["_view"] = lambda view=question.view: view
-            found = question.rank(question.index.search(question.text, question.limit))
+            found = question.rank(question.frozen.ranked())
             ranks.setdefault((question.task, question.repository), []).append(found)
     by_task: dict[str, list[float]] = {}
     for (task, _), own in ranks.items():
@@ -159,49 +121,37 @@ def _shown(worth: dict[str, float]) -> str:
     return "  ".join(f"{task} {value:.4f}" for task, value in worth.items())
 
 
-def _asked(options: argparse.Namespace, scratch: Path, stack: ExitStack) -> Iterator[_Asked]:
+def _asked(options: argparse.Namespace, scratch: Path) -> Iterator[_Asked]:
+    def opened(folder: Path, kind: str) -> Index:
+        store = scratch / f"{repository.name}-{kind}" / "index.sqlite3"
+        return Index(folder, store, IndexSettings(), own)
+
+    own = embedders(with_minilm=False)
     pinned = list(material.pinned("dev"))
     code = [r for path in options.code if (r := material.given(path, "dev"))]
     for repository in (*pinned, *code):
         folder = scratch / repository.name
         asked = questions.symbol_questions(repository, folder, options.questions)
-        index = _open(folder, scratch / f"{repository.name}.db", stack)
-        index.refresh()
-        for each in asked:
-            places = [(each.path, each.ordinal)]
-            yield _ask("doc2func", repository, index, each.text, measures.AT, _rank_of(places))
-        if guarded := questions.guard_questions(repository):
-            index = _open(repository.path, scratch / f"{repository.name}-guard.db", stack)
-            index.refresh()
+        with closing(opened(folder, "code")) as index:
+            follow(index)
+            for each in asked:
+                frozen = freeze(index, each.text, measures.AT)
+                places = [(each.path, each.ordinal)]
+                yield _Asked("doc2func", repository.name, frozen, _rank_of(places))
+        guarded = questions.guard_questions(repository)
+        with closing(opened(repository.path, "guard")) as index:
+            if guarded:
+                follow(index)
             for guard in guarded:
-                yield _ask("guard", repository, index, guard.text, measures.AT, _answer(guard))
-    histories = [r for path in options.history if (r := material.given(path, "dev"))]
-    for repository in histories:
+                frozen = freeze(index, guard.text, measures.AT)
+                yield _Asked("guard", repository.name, frozen, _answer(guard))
+    for repository in [r for path in options.history if (r := material.given(path, "dev"))]:
         folder = scratch / f"{repository.name}-history"
-        folder.mkdir()
-        index = _open(folder, scratch / f"{repository.name}-history.db", stack)
-        for commit in questions.trees(repository, folder, options.questions):
-            index.refresh()
-            yield _ask("commit", repository, index, commit.text, FILE_HITS, _file_rank(commit))
-
-
-def _ask(
-    task: str, repository: Repository, index: Index, text: str, limit: int, rank: _Rank
-) -> _Asked:
-    """The question, asked once so that its view remembers the answers as they are now."""
-    vars(index).pop("_view", None)
-    view = _Remembered(index._view(), _SHARED)
-    asked = _Asked(task, repository.name, index, view, text, limit, rank)
-    vars(index)["_view"] = lambda: view
-    index.search(text, limit)
-    vars(index).pop("_view")
-    return asked
-
-
-def _open(folder: Path, store: Path, stack: ExitStack) -> Index:
-    index = Index(folder, store, IndexSettings())
-    stack.callback(index.close)
-    return index
+        with closing(opened(folder, "past")) as index:
+            for commit in questions.trees(repository, folder, options.questions):
+                follow(index)
+                frozen = freeze(index, commit.text, FILE_HITS)
+                yield _Asked("commit", repository.name, frozen, _file_rank(commit))
 
 
 def _rank_of(places: Sequence[tuple[str, int]]) -> _Rank:
