@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.report import Bar, report
+from tests.editors.nvim import EXECUTABLES, Neovim
 from tests.editors.puppet import Puppet, framed
 from tests.editors.vim import environ, rc
 
@@ -42,6 +43,7 @@ BARS: dict[str, Bar] = {
     "editors.vim_delta_p95_ms": ("<=", 20),
     "editors.vim_flood_max_freeze_ms": ("<=", 50),
     "editors.vim_keystroke_p95_ms": ("<=", 5),
+    "editors.nvim_delta_p95_ms": ("<=", 20),
     "editors.server_ready_ms": ("<=", 700),
 }
 
@@ -161,6 +163,7 @@ def main() -> None:
         os.environ["LSP_ASSIST_HOME"] = str(folder / "home")
         figures = {
             **streaming(folder),
+            **neovim_streaming(folder),
             "editors.server_ready_ms": statistics.median(
                 server_ready_ms(folder) for _ in range(N_STARTS)
             ),
@@ -185,6 +188,35 @@ def streaming(folder: Path) -> dict[str, float]:
         "editors.vim_keystroke_p95_ms": p95(typed_ms) - p95(bare_ms),
         "editors.vim_idle_max_freeze_ms": statistics.median(idle for idle, _ in floods),
         "editors.vim_flood_max_freeze_ms": statistics.median(flooded for _, flooded in floods),
+    }
+
+
+def neovim_streaming(folder: Path) -> dict[str, float]:
+    """What a delta takes in the newest Neovim that is found; nothing if there is none."""
+    if not EXECUTABLES:
+        print("no Neovim is found: it is left out", file=sys.stderr)
+        return {}
+    executable = EXECUTABLES.get("wheel") or EXECUTABLES["system"]
+    puppet = Puppet()
+    neovim = Neovim(executable, folder, folder, puppet.command, files=["code.py"])
+    neovim.keys(":Q why<CR>")
+    puppet.accept()
+    request = puppet.next("assist/ask")
+    neovim.until_true("bufnr('lspassist:') > 0")
+    neovim.rpc.call("nvim_buf_attach", neovim.eval("bufnr('lspassist:')"), False, {})
+    waited = []
+    for n in range(N_DELTAS):
+        sent = time.perf_counter()
+        puppet.say(request, f"\nword {n}")
+        while f"word {n}" not in str(neovim.rpc.next_news()):
+            pass
+        waited.append((time.perf_counter() - sent) * 1000)
+        time.sleep(max(0.0, DELTA_PAUSE_S - (time.perf_counter() - sent)))
+    neovim.close()
+    puppet.close()
+    return {
+        "editors.nvim_delta_p50_ms": statistics.median(waited),
+        "editors.nvim_delta_p95_ms": p95(waited),
     }
 
 

@@ -1,6 +1,6 @@
 " The chat window's maps. Its options are set by autoload/lsp_assist/window.vim.
 
-if exists('b:did_ftplugin')
+if exists('b:did_ftplugin') || has('nvim')
   finish
 endif
 let b:did_ftplugin = 1

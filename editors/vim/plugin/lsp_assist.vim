@@ -2,7 +2,8 @@
 " Commands and <Plug> maps only; all else is loaded when it is first used.
 " Vim 9.0, or 8.2 with patch 4780.
 
-if exists('g:loaded_lsp_assist') || &compatible
+" Neovim has plugin/lsp_assist.lua instead.
+if exists('g:loaded_lsp_assist') || &compatible || has('nvim')
   finish
 endif
 let g:loaded_lsp_assist = 1
