@@ -85,8 +85,10 @@ class Talk:
 
     async def open(self) -> None:
         """Start a server."""
+        # Vectors may come between looking and asking, and then other places are found.
+        settings = resolve({"index": {"embedder": "none"}})
         self.assistant = Assistant(
-            resolve(), [self.root], model=self.model, warmer=Warmer(typed_after_s=0, rest_s=0)
+            settings, [self.root], model=self.model, warmer=Warmer(typed_after_s=0, rest_s=0)
         )
         await self.assistant.start()
         await self.assistant.workspace.refresh()

@@ -9,14 +9,13 @@ import logging
 import threading
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Coroutine,
     Mapping,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -275,27 +274,28 @@ class Engine:
 
     # ---- awake and asleep
 
-    @asynccontextmanager
-    async def _using(self, name: str) -> "AsyncIterator[LoadedModel]":
+    def _using(self, name: str) -> "_Use":
         """The model, awake until the end of the block.
 
-        Raises: BadInput, ModelFileError, ModelUnavailable
+        Raises: BadInput
         """
         slot = self._slots.get(name)
         if slot is None:
             known = ", ".join(map(repr, self._slots)) or "none"
             raise BadInput(f"Unknown model {name!r}; there are {known}.", field="model")
+        return _Use(self, slot)
+
+    def _begin_use(self, slot: "_Slot") -> None:
         slot.n_users += 1
         slot.stay_awake()
         self._clock += 1
         slot.used_at = self._clock
-        try:
-            yield await self._awake(slot)
-        finally:
-            slot.n_users -= 1
-            if not slot.n_users:
-                self._freed.set()
-                self._sleep_later(slot)
+
+    def _end_use(self, slot: "_Slot") -> None:
+        slot.n_users -= 1
+        if not slot.n_users:
+            self._freed.set()
+            self._sleep_later(slot)
 
     async def _awake(self, slot: "_Slot") -> "LoadedModel":
         if self._is_closing:
@@ -466,6 +466,31 @@ _COUNTERS = (
     "written",  # states, to disk
     "read",
 )
+
+
+class _Use:
+    """A model that is awake from the start of a block to its end.
+
+    No asynchronous generator: a loop that ends closes all of those at once, in any order.
+    """
+
+    def __init__(self, engine: Engine, slot: "_Slot") -> None:
+        self._engine, self._slot = engine, slot
+
+    async def __aenter__(self) -> "LoadedModel":
+        """The model.
+
+        Raises: ModelFileError, ModelUnavailable
+        """
+        self._engine._begin_use(self._slot)
+        try:
+            return await self._engine._awake(self._slot)
+        except BaseException:
+            self._engine._end_use(self._slot)
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self._engine._end_use(self._slot)
 
 
 @dataclass(eq=False, slots=True)
