@@ -352,6 +352,9 @@ class Scheduler:
         for branch in prefilling:
             if branch.stepped_at != self._n_steps:
                 self._catch_up(branch)
+                if branch.seq >= 0 and not branch.n_left:
+                    self._reached(branch, -1)  # another one has computed all of a warm-up
+                    continue
             n_tokens = min(n_free, self._pool.n_to_compute(branch.n_left))
             if branch.seq >= 0 and n_tokens:
                 step.append((branch, n_tokens))

@@ -443,6 +443,16 @@ def test_a_process_ends_cleanly_in_the_middle_of_a_reply(
     assert done.returncode == (0 if how == "leave" else 7)
 
 
+async def test_warm_ups_of_one_text_at_once_all_end(settings: EngineSettings) -> None:
+    """What another one has computed in the meantime is taken over whole, and that is the end."""
+    engine = Engine(settings)
+    for text in ("Where is retry? " * 20, "Who calls retry? " * 20):
+        asked = chat(text, sampling=replace(GREEDY, max_tokens=0))
+        warm = replace(asked, priority=Priority.TYPED_WARM_UP)
+        await asyncio.wait_for(asyncio.gather(*(ask(engine, warm) for _ in range(6))), 60)
+    await engine.close()
+
+
 @pytest.mark.slow
 async def test_a_thousand_requests_are_each_answered_once_or_taken_back(
     settings: EngineSettings,
