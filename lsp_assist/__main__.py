@@ -14,7 +14,29 @@ def main() -> None:
         return
     from lsp_assist.cli import commands
 
-    commands.main(prog_name="lsp-assist")
+    try:
+        commands.main(prog_name="lsp-assist")
+    except SystemExit as ended:
+        _end_if_threads_are_left(ended.code)
+        raise
+
+
+def _end_if_threads_are_left(code: object) -> None:
+    """End the process at once where a thread still imports what search by meaning is done with.
+
+    Python would end that thread in the middle of C++, which aborts the process.
+    """
+    import os
+    import threading
+
+    if not isinstance(code, int) or not any(thread.daemon for thread in threading.enumerate()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            return
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -299,14 +299,16 @@ async def test_callers_share_a_refresh_and_the_last_one_to_leave_stops_it(tmp_pa
 
 
 async def test_closing_while_it_indexes_is_quick_and_loses_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "workspace"  # beside what is kept of it
+    root.mkdir()
     for n in range(300):
-        (tmp_path / f"m{n}.py").write_text(f"def function_{n}(): pass\n")
-    async with opened(tmp_path) as assistant:
+        (root / f"m{n}.py").write_text(f"def function_{n}(): pass\n")
+    async with opened(root) as assistant:
         started = asyncio.Event()
         task = asyncio.create_task(assistant.workspace.refresh(lambda _: started.set()))
         await started.wait()
     await asyncio.gather(task, return_exceptions=True)
-    async with opened(tmp_path) as assistant:
+    async with opened(root) as assistant:
         assert (await assistant.workspace.refresh()).is_complete
         assert (await assistant.status()).indexes[0].n_files == 300
 

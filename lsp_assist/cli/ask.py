@@ -51,7 +51,7 @@ def command(
 
 
 async def _ask(settings: Settings, folder: Path, asked: Question, *, as_json: bool) -> None:
-    async with terminal.assistant(settings, folder) as assistant:
+    async with terminal.assistant(settings, folder, embeds=False) as assistant:
         done = await (_wait(assistant, asked) if as_json else print_reply(assistant, asked))
     if as_json:
         answer = {

@@ -49,7 +49,7 @@ def command(
 
 
 async def _look(settings: Settings, folder: Path, asked: Question) -> tuple[Preview, Estimate]:
-    async with terminal.assistant(settings, folder) as assistant:
+    async with terminal.assistant(settings, folder, embeds=False) as assistant:
         return await assistant.context(asked)
 
 
